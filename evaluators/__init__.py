@@ -1,0 +1,1 @@
+"""Evaluators: accuracy, latency, memory and size, measured on the built model."""

@@ -1,0 +1,1 @@
+"""Reports: the run record rendered for people, and the deploy folder."""

@@ -1,0 +1,1 @@
+"""Search: what to try next; knows candidates, costs and outcomes only."""

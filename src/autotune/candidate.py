@@ -1,0 +1,182 @@
+"""What can be tried: recipes (how to build), adapter configs (how to train), candidates.
+
+The cost of running a model depends only on its recipe, its accuracy on both;
+that is why they are two types. Names made here (``cpu-int4-b32``,
+``lora-r16-lr0.001``) are what people read everywhere and are unique per value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from autotune.errors import UsageError
+from autotune.plain import digest, to_plain
+
+__all__ = [
+    "UNTRAINED",
+    "AdapterConfig",
+    "Algorithm",
+    "Candidate",
+    "MergeBase",
+    "Method",
+    "Precision",
+    "Recipe",
+    "TargetModules",
+]
+
+
+class Precision(StrEnum):
+    """Data type of the weights in the built graph."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class Algorithm(StrEnum):
+    """How the builder of onnxruntime-genai rounds weights to int4 (``algo_config``)."""
+
+    DEFAULT = "default"
+    RTN = "rtn"
+    K_QUANT = "k_quant"
+    K_QUANT_MIXED = "k_quant_mixed"
+
+
+Method = Literal["lora", "qlora"]
+MergeBase = Literal["full", "dequantized"]
+TargetModules = Literal["all-linear", "attention", "mlp"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is built. Decides latency, memory and size.
+
+    Attributes:
+        provider: execution provider in the builder's spelling (``cpu``, ``cuda``, ``dml``).
+        precision: data type of the weights.
+        block_size: weights per scale, int4 and int8 only (None otherwise).
+        algorithm: rounding algorithm, int4 only (None otherwise).
+        accuracy_level: 0 to 4, the compute type of quantised matrix products
+            (MatMulNBits: 1 fp32, 4 int8); None for unquantised precisions.
+        prune_lm_head: compute logits of the last position only, which is all that
+            onnxruntime-genai's generate loop reads.
+        layers: decoder layers kept; None keeps all.
+    """
+
+    provider: str
+    precision: Precision
+    block_size: int | None = None
+    algorithm: Algorithm | None = None
+    accuracy_level: int | None = None
+    prune_lm_head: bool = True
+    layers: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Short unique name; values that every recipe has by default are left out."""
+        parts = [self.provider, self.precision.value]
+        if self.block_size is not None:
+            parts.append(f"b{self.block_size}")
+        if self.algorithm not in (None, Algorithm.DEFAULT):
+            parts.append(str(self.algorithm))
+        if self.accuracy_level not in (None, 4):
+            parts.append(f"acc{self.accuracy_level}")
+        if not self.prune_lm_head:
+            parts.append("fullhead")
+        if self.layers is not None:
+            parts.append(f"l{self.layers}")
+        return "-".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """How a model is trained.
+
+    Attributes:
+        method: ``lora`` or ``qlora`` (4-bit base while training).
+        rank: LoRA rank, at least 1.
+        alpha_ratio: lora_alpha / rank, greater than zero; alpha alone is redundant
+            with the learning rate (facts on LoRA priors), the ratio is not.
+        learning_rate: peak, greater than zero.
+        epochs: passes over the training data at fidelity 1, greater than zero.
+        batch_size: examples per optimiser step.
+        warmup: share of all steps with a rising learning rate, in [0, 1).
+        dropout: LoRA dropout, in [0, 1).
+        weight_decay: AdamW's.
+        target_modules: which linear layers get an adapter.
+        merge_base: weights that the adapter is merged into; ``dequantized`` is for qlora.
+        seed: of initialisation, order and dropout.
+    """
+
+    method: Method = "lora"
+    rank: int = 16
+    alpha_ratio: float = 2.0
+    learning_rate: float = 1e-3
+    epochs: float = 3.0
+    batch_size: int = 16
+    warmup: float = 0.05
+    dropout: float = 0.0
+    weight_decay: float = 0.0
+    target_modules: TargetModules = "all-linear"
+    merge_base: MergeBase = "full"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("rank", "alpha_ratio", "learning_rate", "epochs", "batch_size"):
+            value = getattr(self, field)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{field} must be finite and greater than zero, got {value!r}.")
+        for field in ("warmup", "dropout"):
+            value = getattr(self, field)
+            if not 0 <= value < 1:
+                raise UsageError(f"{field} must be in [0, 1), got {value!r}.")
+        if self.merge_base == "dequantized" and self.method != "qlora":
+            raise UsageError("merge_base 'dequantized' is for method 'qlora' only; use 'full'.")
+
+    @property
+    def name(self) -> str:
+        """Short name with what the search varies, and a digest of the rest."""
+        rest = digest(to_plain(self))[:6]
+        return f"{self.method}-r{self.rank}-a{self.alpha_ratio:g}-lr{self.learning_rate:.3g}-{rest}"
+
+
+UNTRAINED = "untrained"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An adapter config at a fidelity, built with a recipe.
+
+    Attributes:
+        adapter: None is the untrained base model.
+        fraction: share of the training steps that were done: 0 for the base, else (0, 1].
+        recipe: how it is built.
+    """
+
+    adapter: AdapterConfig | None
+    fraction: float
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        if (self.adapter is None) != (self.fraction == 0):
+            raise UsageError("fraction is 0 for the untrained model and above 0 for an adapter.")
+        if not 0 <= self.fraction <= 1:
+            raise UsageError(f"fraction must be in [0, 1], got {self.fraction!r}.")
+
+    @property
+    def training(self) -> str:
+        """Name of the training: adapter and share of its steps, or ``untrained``."""
+        if self.adapter is None:
+            return UNTRAINED
+        share = "" if self.fraction == 1 else f"@{self.fraction:.2f}"
+        return f"{self.adapter.name}{share}"
+
+    @property
+    def name(self) -> str:
+        """``training/recipe``."""
+        return f"{self.training}/{self.recipe.name}"

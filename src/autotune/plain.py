@@ -1,0 +1,50 @@
+"""Frozen dataclasses to plain JSON values and back, and the digest of a value.
+
+Pydantic's TypeAdapter does the work, so a value read from disk is validated
+like one made in code. The digest is SHA-256 over canonical JSON (sorted keys,
+no spaces), which makes it the same on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+__all__ = ["canonical_json", "digest", "from_plain", "to_plain"]
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def to_plain(value: Any, kind: Any = None) -> Any:
+    """Return ``value`` as dicts, lists, strings and numbers; ``kind`` for unions."""
+    return _adapter(kind or type(value)).dump_python(value, mode="json")
+
+
+def from_plain(kind: type[T], data: Any) -> T:
+    """Return ``data`` (from JSON) as a validated ``kind``.
+
+    Raises:
+        pydantic.ValidationError: the data does not fit; it is a ValueError.
+    """
+    result: T = _adapter(kind).validate_python(data)
+    return result
+
+
+def canonical_json(data: Any) -> str:
+    """Return the one JSON text of a plain value; NaN and infinities are refused."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(data: Any) -> str:
+    """Return the SHA-256 hex digest of a plain value's canonical JSON."""
+    return hashlib.sha256(canonical_json(data).encode()).hexdigest()

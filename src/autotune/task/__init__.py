@@ -1,0 +1,1 @@
+"""Tasks: data, template, labels and the train/validation/test split."""

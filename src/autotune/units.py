@@ -1,0 +1,150 @@
+"""Quantities as people write them: ``50ms``, ``1.5s``, ``4GB``, ``4GiB``, ``1pp``.
+
+A bare number is always an error that offers its readings, because peers that
+accept one read it differently (Olive seconds, llama-bench milliseconds).
+Everything is kept in base units: seconds, bytes, fractions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from autotune.errors import UnitError
+
+__all__ = [
+    "DURATION_UNITS",
+    "FRACTION_UNITS",
+    "SIZE_UNITS",
+    "format_duration",
+    "format_fraction",
+    "format_quantity",
+    "format_size",
+    "parse_duration",
+    "parse_fraction",
+    "parse_size",
+]
+
+DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+# SI prefixes are powers of 1000, IEC prefixes powers of 1024 (IEC 80000-13).
+SIZE_UNITS = {
+    "B": 1.0,
+    "kB": 1e3,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "TB": 1e12,
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
+    "TiB": 2.0**40,
+}
+FRACTION_UNITS = {"%": 0.01, "pp": 0.01}
+
+_QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*")
+
+
+def _split(text: str, *, what: str, example: str) -> tuple[float, str]:
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise UnitError(
+            f"{what} is a number with a unit, got {text!r}; write for example {example}."
+        )
+    return float(match[1]), match[2].replace("µ", "u")
+
+
+def _in_base(text: str, units: dict[str, float], *, what: str, readings: tuple[str, str]) -> float:
+    number, unit = _split(text, what=what, example=readings[0])
+    if not unit:
+        first, second = (f"{text.strip()}{name}" for name in readings)
+        raise UnitError(f"{what} needs a unit, got {text!r}; did you mean {first} or {second}?")
+    if unit not in units:
+        known = ", ".join(units)
+        raise UnitError(f"{what} has no unit {unit!r} (in {text!r}); use one of {known}.")
+    value = number * units[unit]
+    if not math.isfinite(value) or value <= 0:
+        raise UnitError(f"{what} must be greater than zero and finite, got {text!r}.")
+    return value
+
+
+def parse_duration(text: str, *, what: str = "A duration") -> float:
+    """Return seconds; ``text`` is greater than zero with one of ``DURATION_UNITS``.
+
+    >>> parse_duration("50ms")
+    0.05
+
+    Raises:
+        UnitError: no unit, an unknown unit, or not greater than zero.
+    """
+    return _in_base(text, DURATION_UNITS, what=what, readings=("ms", "s"))
+
+
+def parse_size(text: str, *, what: str = "A size") -> float:
+    """Return bytes; ``GB`` is 10**9, ``GiB`` is 2**30.
+
+    >>> parse_size("4GiB")
+    4294967296.0
+
+    Raises:
+        UnitError: no unit, an unknown unit, or not greater than zero.
+    """
+    return _in_base(text, SIZE_UNITS, what=what, readings=("MB", "GiB"))
+
+
+def parse_fraction(text: str, *, what: str = "A share") -> float:
+    """Return a fraction in (0, 1]: ``0.9``, ``90%``; ``1pp`` is 0.01.
+
+    Fractions are the one quantity that may be bare, and only below or at 1:
+    ``0.9`` has one reading, ``90`` has two.
+
+    >>> parse_fraction("90%")
+    0.9
+
+    Raises:
+        UnitError: an unknown unit, not in (0, 1], or a bare number above 1.
+    """
+    number, unit = _split(text, what=what, example="0.9 or 90%")
+    if unit and unit not in FRACTION_UNITS:
+        raise UnitError(f"{what} has no unit {unit!r} (in {text!r}); use a fraction, % or pp.")
+    if not unit and number > 1:
+        raise UnitError(f"{what} is a fraction, got {text!r}; did you mean {text.strip()}%?")
+    # Rounded to 12 places so that 90% and 0.9 are the same bound.
+    value = round(number * FRACTION_UNITS.get(unit, 1.0), 12)
+    if not 0 < value <= 1:
+        raise UnitError(f"{what} must be greater than 0 and at most 1 (100%), got {text!r}.")
+    return value
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` in the unit a person would choose: ``48.2 ms``, ``3 min 20 s``."""
+    if seconds < 1e-3:  # noqa: PLR2004 - boundaries of units
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1e3:.3g} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"  # noqa: PLR2004
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    if seconds < 3600:  # noqa: PLR2004
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def format_size(n_bytes: float) -> str:
+    """Return ``n_bytes`` with an SI prefix: ``102 MB``."""
+    for unit in ("GB", "MB", "kB"):
+        if n_bytes >= SIZE_UNITS[unit]:
+            return f"{n_bytes / SIZE_UNITS[unit]:.3g} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def format_fraction(value: float) -> str:
+    """Return a fraction with three decimals, the resolution of a few hundred rows."""
+    return f"{value:.3f}"
+
+
+def format_quantity(value: float, unit: str) -> str:
+    """Return ``value`` given in base unit ``unit`` (``s``, ``B``, ``1``, ``nat``) for people."""
+    if unit == "s":
+        return format_duration(value)
+    if unit == "B":
+        return format_size(value)
+    return format_fraction(value)

@@ -1,0 +1,1 @@
+"""Targets: what a machine is and can run, and where steps are executed."""
