@@ -1,1 +1,61 @@
 """Evaluators: accuracy, latency, memory and size, measured on the built model."""
+
+from __future__ import annotations
+
+from .accuracy import Scored, read_scored, score, score_job
+from .contract import BuiltModel, EvaluationRow, RowSet, Workload
+from .latency import BlockSettings, block_rows, latency_job, measure_latency
+from .lock import measurement_lock
+from .runtime import child_result
+from .samples import LatencyBlocks, Measurements, pool_latency
+from .size import measure_size
+from .statistics import (
+    MINIMUM_SAMPLES,
+    Comparison,
+    SpeedVerdict,
+    accuracy_difference,
+    bootstrap_mean,
+    compare_latency,
+    hierarchical_bootstrap,
+    macro_f1,
+    mcnemar_exact,
+    noise_floor,
+    percentile,
+    wilson_interval,
+)
+from .workload import make_workload, workload_digest
+
+__all__ = [
+    "MINIMUM_SAMPLES",
+    "BlockSettings",
+    "BuiltModel",
+    "Comparison",
+    "EvaluationRow",
+    "LatencyBlocks",
+    "Measurements",
+    "RowSet",
+    "Scored",
+    "SpeedVerdict",
+    "Workload",
+    "accuracy_difference",
+    "block_rows",
+    "bootstrap_mean",
+    "child_result",
+    "compare_latency",
+    "hierarchical_bootstrap",
+    "latency_job",
+    "macro_f1",
+    "make_workload",
+    "mcnemar_exact",
+    "measure_latency",
+    "measure_size",
+    "measurement_lock",
+    "noise_floor",
+    "percentile",
+    "pool_latency",
+    "read_scored",
+    "score",
+    "score_job",
+    "wilson_interval",
+    "workload_digest",
+]

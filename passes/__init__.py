@@ -1,1 +1,41 @@
 """Passes: steps that turn artifacts into artifacts, and the store that keeps them."""
+
+from .architectures import EXPORTABLE, read_architecture
+from .build import BuildPass
+from .contract import Artifact, Pass
+from .finetune import FinetunePass
+from .gguf import ImportGguf
+from .manifest import Manifest, read_manifest
+from .merge import MergePass
+from .produce import Produced, pass_key, produce
+from .registry import pass_class, pass_names
+from .sources import ModelSource, folder_artifact, resolve_model
+from .store import ArtifactStore, Origin, default_root
+from .wheels import WheelSpec, parse_wheel_spec, unpack_wheel
+
+__all__ = [
+    "EXPORTABLE",
+    "Artifact",
+    "ArtifactStore",
+    "BuildPass",
+    "FinetunePass",
+    "ImportGguf",
+    "Manifest",
+    "MergePass",
+    "ModelSource",
+    "Origin",
+    "Pass",
+    "Produced",
+    "WheelSpec",
+    "default_root",
+    "folder_artifact",
+    "parse_wheel_spec",
+    "pass_class",
+    "pass_key",
+    "pass_names",
+    "produce",
+    "read_architecture",
+    "read_manifest",
+    "resolve_model",
+    "unpack_wheel",
+]

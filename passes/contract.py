@@ -32,6 +32,9 @@ class Artifact:
 class Pass(Protocol):
     """A step that turns artifacts into an artifact. A frozen dataclass of its parameters.
 
+    ``libraries`` names the distributions whose versions shape the result;
+    ``autotune.passes.pass_key`` is the ``key`` of every pass that needs no other.
+
     ``run`` is called in a worker process; ``key`` in the parent, so it may import
     nothing heavy.
     """
@@ -39,6 +42,7 @@ class Pass(Protocol):
     name: ClassVar[str]
     pool: ClassVar[str]
     timeout_s: ClassVar[float]
+    libraries: ClassVar[tuple[str, ...]]
 
     def key(self, inputs: Mapping[str, Artifact], versions: Mapping[str, str]) -> str:
         """Return what the result depends on: name, parameters, input digests, versions."""

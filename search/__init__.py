@@ -1,1 +1,47 @@
 """Search: what to try next; knows candidates, costs and outcomes only."""
+
+from .contract import Planner, PlannerState
+from .costs import minimum_budget_s
+from .front import Point, dominates, pareto_front
+from .planner import Phase, Progress, StagedPlanner
+from .priors import default_portfolio
+from .settings import (
+    DEFAULT_PRIOR_COSTS_S,
+    SamplerName,
+    SearchSettings,
+    default_rungs,
+    derive_seed,
+)
+from .space import Choice, Dimension, LogRange, SearchSpace
+from .standing import CensusEntry, CensusState
+from .study import StudyRecord
+from .verdicts import cost_verdict, meets_quality, total_violation, violations
+
+__all__ = [
+    "DEFAULT_PRIOR_COSTS_S",
+    "CensusEntry",
+    "CensusState",
+    "Choice",
+    "Dimension",
+    "LogRange",
+    "Phase",
+    "Planner",
+    "PlannerState",
+    "Point",
+    "Progress",
+    "SamplerName",
+    "SearchSettings",
+    "SearchSpace",
+    "StagedPlanner",
+    "StudyRecord",
+    "cost_verdict",
+    "default_portfolio",
+    "default_rungs",
+    "derive_seed",
+    "dominates",
+    "meets_quality",
+    "minimum_budget_s",
+    "pareto_front",
+    "total_violation",
+    "violations",
+]

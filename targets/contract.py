@@ -141,8 +141,11 @@ class Executor(Protocol):
     def cancel(self, handle: str) -> None:
         """Kill a job and its process group; its result has status ``cancelled``."""
 
-    def capabilities(self) -> dict[str, Any]:
-        """Return versions and device class of the workers, for store keys."""
+    def capabilities(self, interpreter: str = "") -> dict[str, Any]:
+        """Return ``versions`` (by distribution) and ``device_class`` of the workers.
+
+        For store keys; ``interpreter`` is the Python of the workers, empty is this one.
+        """
 
     def close(self) -> None:
         """End every child within a few seconds."""

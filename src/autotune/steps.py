@@ -140,6 +140,8 @@ class Event:
         started_s: seconds from the start of the run (pauses left out) to the step's start.
         elapsed_s: the same to its end; the planner's only clock.
         at: UTC time of its end, RFC 3339.
+        why: the planner's reason for the step, for people.
+        replayed: taken from the record of an identical run instead of being run.
     """
 
     number: int
@@ -148,6 +150,8 @@ class Event:
     started_s: float
     elapsed_s: float
     at: str
+    why: str = ""
+    replayed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

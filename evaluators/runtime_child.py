@@ -1,0 +1,400 @@
+"""Time and score one built model in a process that loads nothing but onnxruntime-genai.
+
+A script, never imported by autotune: run by its path, possibly by the Python of another
+environment, with one JSON request on stdin. The answer is the last line of stdout, one
+JSON object; a refusal that a caller can act on is ``{"error": {"kind", "message"}}``
+with exit code 0, anything else is a traceback and exit code 1. ``runtime.py`` is the
+other side of this protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Model.device_type where it is not the provider's own name (onnxruntime-genai 0.18).
+_DEVICE_TYPES = {"dml": "DirectML"}
+# Sampling defaults travel with a model (generation_config.json); they must not decide here.
+_GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
+# Words of the runtime's messages, in lower case.
+_OUT_OF_MEMORY = r"bad_alloc|bad allocation|out of memory|failed to allocate memory"
+_NO_PROVIDER = (
+    r"not supported in this build|not been built|interface not available"
+    r"|unknown provider name|execution provider library"
+)
+
+
+class RefusedError(Exception):
+    """A failure with a name, reported to the parent instead of a traceback."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def _named(error: Exception, kind: str) -> RefusedError:
+    """Return ``error`` of the runtime as a refusal; a lack of memory has its own kind."""
+    text = str(error)
+    starved = isinstance(error, MemoryError) or re.search(_OUT_OF_MEMORY, text.lower())
+    return RefusedError("out_of_memory" if starved else kind, text)
+
+
+def usable_cores() -> int:
+    """Return physical cores this process may use: affinity, siblings and CPU quota counted."""
+    if not hasattr(os, "sched_getaffinity"):
+        return max(1, (os.cpu_count() or 2) // 2)
+    cpus = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in cpus:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(path.read_text() if path.exists() else str(cpu))
+    cores = len(siblings)
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            cores = min(cores, max(1, int(limit) // int(period)))
+    return cores
+
+
+def refuse_native_code(folder: Path) -> None:
+    """Refuse a model whose configuration makes the runtime load a foreign library."""
+    path = folder / "genai_config.json"
+    if not path.is_file():
+        raise RefusedError("load_failed", f"{folder} has no genai_config.json")
+
+    keys: list[str] = []
+    try:
+        json.loads(
+            path.read_text(encoding="utf-8"),
+            object_pairs_hook=lambda pairs: keys.extend(key for key, _ in pairs),
+        )
+    except ValueError as error:
+        raise RefusedError("load_failed", f"genai_config.json is not JSON: {error}") from error
+    if "custom_ops_library" in keys:
+        raise RefusedError("custom_ops", "genai_config.json names a custom_ops_library")
+
+
+class Runtime:
+    """A loaded model with its tokenizer, on the provider that was asked for."""
+
+    def __init__(self, *, folder: Path, provider: str, threads: int) -> None:
+        import onnxruntime_genai as og  # noqa: PLC0415 - telemetry is switched off in main first
+
+        refuse_native_code(folder)
+        self._og = og
+        session = {"intra_op_num_threads": threads}
+        start = time.perf_counter()
+        try:
+            config = og.Config(str(folder))
+            config.clear_providers()
+            if provider != "cpu":
+                config.append_provider(provider)
+            # The overlay accepts unknown keys without a word: these are checked by a test.
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
+            self._model = og.Model(config)
+            self.tokenizer = og.Tokenizer(self._model)
+        except (RuntimeError, MemoryError) as error:
+            is_absent = re.search(_NO_PROVIDER, str(error).lower())
+            raise _named(error, "no_provider" if is_absent else "load_failed") from error
+        self.load_s = time.perf_counter() - start
+        self.device_type = str(self._model.device_type)
+        wanted = _DEVICE_TYPES.get(provider, provider)
+        if self.device_type.lower() != wanted.lower():
+            raise RefusedError(
+                "fell_back", f"asked for {provider!r}, the model runs on {self.device_type!r}"
+            )
+
+    def generator(self, *, length: int, shortest: int = 0) -> Any:
+        """Return a greedy generator for ``length`` tokens, prompt included.
+
+        ``shortest`` masks end-of-sequence until that many tokens stand. The key-value
+        cache is allocated for ``length``, so a longer one than needed costs time.
+        """
+        parameters = self._og.GeneratorParams(self._model)
+        parameters.set_search_options(max_length=length, min_length=shortest, **_GREEDY)
+        return self._og.Generator(self._model, parameters)
+
+
+def _log_normaliser(logits: Any) -> float:
+    """Return log(sum(exp(logits))) over the vocabulary, in float64."""
+    top = float(logits.max())
+    if not np.isfinite(top):
+        raise RefusedError("not_finite", "the model's logits are not finite numbers")
+    return top + float(np.log(np.exp(logits - logits.dtype.type(top)).sum(dtype=np.float64)))
+
+
+def _append(generator: Any, tokens: list[int]) -> None:
+    generator.append_tokens(np.asarray(tokens, dtype=np.int32))
+
+
+class Decision:
+    """The shipped rule of classification: walk the trie of label tokens once.
+
+    ``nodes`` are prefixes shared by labels (the first is the prompt itself), ``depths``
+    says how many leading tokens decide each label (``autotune.task.trie``).
+    """
+
+    def __init__(self, plan: dict[str, Any], label_ids: list[list[int]]) -> None:
+        # Sorted prefixes are in depth-first order: each costs one token after a rewind.
+        self._nodes: list[list[int]] = sorted(plan["nodes"])
+        self.longest = max(map(len, self._nodes))
+        self.n_labels = len(label_ids)
+        self._reads: list[list[tuple[int, int]]] = [[] for _ in self._nodes]
+        for label, (ids, depth) in enumerate(zip(label_ids, plan["depths"], strict=True)):
+            for length in range(depth):
+                self._reads[self._nodes.index(ids[:length])].append((label, ids[length]))
+
+    def scores(self, generator: Any, n_prompt: int) -> list[float]:
+        """Return each label's log-likelihood in nats; the prompt has been appended."""
+        totals = [0.0] * self.n_labels
+        for node, reads in zip(self._nodes, self._reads, strict=True):
+            if node:
+                generator.rewind_to(n_prompt + len(node) - 1)
+                _append(generator, node[-1:])
+            logits = generator.get_logits()[0, -1]
+            normaliser = _log_normaliser(logits)
+            for label, token in reads:
+                totals[label] += float(logits[token]) - normaliser
+        return totals
+
+
+def _check_tokens(runtime: Runtime, rows: list[dict[str, Any]]) -> None:
+    """Refuse a tokenizer that reads a prompt differently from the one that trained."""
+    for row in rows:
+        ids = runtime.tokenizer.encode(row["prompt"]).tolist()
+        if ids != row["prompt_ids"]:
+            raise RefusedError(
+                "tokenizer_mismatch",
+                f"prompt {row['prompt'][:60]!r} is {ids[:12]} to the built model's tokenizer"
+                f" and {row['prompt_ids'][:12]} to the one that trained",
+            )
+
+
+def score_labels(runtime: Runtime, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
+    """Return the chosen label (ties to the lower index), all scores and the reference's NLL."""
+    n_prompt = len(row["prompt_ids"])
+    generator = runtime.generator(length=n_prompt + max(1, decision.longest))
+    _append(generator, row["prompt_ids"])
+    scores = decision.scores(generator, n_prompt)
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return {"predicted": best, "scores": scores, "nll": -scores[row["reference"]]}
+
+
+def score_answer(
+    runtime: Runtime, row: dict[str, Any], *, eos_ids: list[int], max_new: int, with_nll: bool
+) -> dict[str, Any]:
+    """Return the free-running greedy answer and, by teacher forcing, the reference's NLL."""
+    n_prompt, answer = len(row["prompt_ids"]), row["answer_ids"]
+    generator = runtime.generator(length=n_prompt + max(max_new, len(answer)))
+    _append(generator, row["prompt_ids"])
+    first = generator.get_logits()[0, -1].copy()
+    ids: list[int] = []
+    while len(ids) < max_new and not generator.is_done():
+        generator.generate_next_token()
+        ids.append(int(generator.get_next_tokens()[0]))
+        if ids[-1] in eos_ids:
+            break
+    text = runtime.tokenizer.decode([i for i in ids if i not in eos_ids]) if ids else ""
+    result: dict[str, Any] = {"ids": ids, "text": text}
+    if with_nll:
+        generator.rewind_to(n_prompt)
+        nll = _log_normaliser(first) - float(first[answer[0]])
+        for before, token in itertools.pairwise(answer):
+            _append(generator, [before])
+            logits = generator.get_logits()[0, -1]
+            nll += _log_normaliser(logits) - float(logits[token])
+        result["nll"] = nll
+    return result
+
+
+def score(runtime: Runtime, request: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
+    """Score every row of ``request["score"]``, in order."""
+    work = request["score"]
+    _check_tokens(runtime, work["rows"])
+    start = time.perf_counter()
+    if decision is not None:
+        results = [score_labels(runtime, row, decision) for row in work["rows"]]
+    else:
+        options = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
+        results = [
+            score_answer(runtime, row, with_nll=work["nll"], **options) for row in work["rows"]
+        ]
+    return {"rows": results, "seconds": time.perf_counter() - start}
+
+
+def request_labels(runtime: Runtime, row: dict[str, Any], decision: Decision) -> tuple[float, ...]:
+    """Make one classification request; return (seconds to the answer,) twice: it is one token."""
+    start = time.perf_counter()
+    ids = runtime.tokenizer.encode(row["prompt"])
+    generator = runtime.generator(length=len(ids) + max(1, decision.longest))
+    generator.append_tokens(ids)
+    scores = decision.scores(generator, len(ids))
+    max(range(len(scores)), key=scores.__getitem__)
+    total = time.perf_counter() - start
+    return total, total
+
+
+def request_answer(runtime: Runtime, row: dict[str, Any]) -> tuple[float, ...]:
+    """Make one generation request of exactly ``new_tokens``; return (total, first) seconds."""
+    start = time.perf_counter()
+    ids = runtime.tokenizer.encode(row["prompt"])
+    length = len(ids) + row["new_tokens"]
+    generator = runtime.generator(length=length, shortest=length)
+    generator.append_tokens(ids)
+    generator.generate_next_token()
+    generator.get_next_tokens()  # as a streaming client does; waits for the device
+    first = time.perf_counter()
+    for _ in range(row["new_tokens"] - 1):
+        generator.generate_next_token()
+        generator.get_next_tokens()
+    total = time.perf_counter() - start
+    made = generator.token_count() - len(ids)
+    if made != row["new_tokens"]:
+        raise RefusedError("run_failed", f"made {made} of {row['new_tokens']} tokens")
+    return total, first - start
+
+
+def _warm_up(
+    request: Callable[[dict[str, Any]], tuple[float, ...]],
+    row: dict[str, Any],
+    rules: dict[str, Any],
+) -> list[float]:
+    """Repeat ``row`` until the last three running medians agree; return the durations."""
+    seconds: list[float] = []
+    medians: list[float] = []
+    while len(seconds) < rules["most"]:
+        seconds.append(request(row)[0])
+        medians.append(sorted(seconds)[len(seconds) // 2])
+        last = medians[-3:]
+        settled = max(last) <= min(last) * (1 + rules["tolerance"])
+        if len(seconds) >= rules["least"] and settled:
+            break
+    return seconds
+
+
+def _usage() -> Any:
+    """Return what the system counts for this process, or None on Windows."""
+    try:
+        import resource  # noqa: PLC0415 - absent on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF)
+
+
+def _proc_bytes(path: str, field: str) -> int | None:
+    """Return a ``kB`` field of a /proc file in bytes, or None where it cannot be read."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith(field)]
+    return int(found[0]) * 1024 if found else None
+
+
+def _peak_bytes() -> int | None:
+    """Return the highest resident set so far, or None where the system does not say."""
+    peak = _proc_bytes("/proc/self/status", "VmHWM:")
+    usage = _usage()
+    if peak is not None or usage is None:
+        return peak
+    return int(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def latency(runtime: Runtime, request: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
+    """Time one block: a cold request, the warm-up, then every row once."""
+    work = request["latency"]
+    _check_tokens(runtime, work["rows"])
+
+    def one(row: dict[str, Any]) -> tuple[float, ...]:
+        if decision is not None:
+            return request_labels(runtime, row, decision)
+        return request_answer(runtime, row)
+
+    # The longest row makes the buffers as large as any request of the block needs them.
+    longest = max(work["rows"], key=lambda row: len(row["prompt_ids"]) + row["new_tokens"])
+    gc.collect()
+    gc.disable()
+    try:
+        cold_s = one(longest)[0]
+        warm_up = _warm_up(one, longest, work["warm_up"])
+        before = _usage()
+        timed = [one(row) for row in work["rows"]]
+        after = _usage()
+    finally:
+        gc.enable()
+    further = [max(1, row["new_tokens"]) - 1 for row in work["rows"]]
+    return {
+        "cold_s": cold_s,
+        "warm_up_s": warm_up,
+        "total_s": [total for total, _ in timed],
+        "ttft_s": [first for _, first in timed],
+        "tpot_s": [(t - f) / n for (t, f), n in zip(timed, further, strict=True) if n],
+        "new_tokens": [row["new_tokens"] for row in work["rows"]],
+        "prompt_tokens": [len(row["prompt_ids"]) for row in work["rows"]],
+        "peak_bytes": _peak_bytes(),
+        "pss_bytes": _proc_bytes("/proc/self/smaps_rollup", "Pss:"),
+        "interruptions": after.ru_nivcsw - before.ru_nivcsw if before else None,
+    }
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Load the model, do what ``request`` asks (latency before score) and return the result."""
+    threads = request["threads"] or usable_cores()
+    runtime = Runtime(
+        folder=Path(request["model_dir"]), provider=request["provider"], threads=threads
+    )
+    tasks = Path("/proc/self/task")
+    plan = request["plan"]
+    decision = Decision(plan, request["label_ids"]) if plan else None
+    result: dict[str, Any] = {
+        "load_s": runtime.load_s,
+        "device_type": runtime.device_type,
+        "threads": threads,
+        "os_threads": len(list(tasks.iterdir())) if tasks.is_dir() else None,
+    }
+    try:
+        for name, operation in (("latency", latency), ("score", score)):
+            if request.get(name):
+                result[name] = operation(runtime, request, decision)
+    except (RuntimeError, MemoryError) as error:
+        raise _named(error, "run_failed") from error
+    return result
+
+
+def main() -> None:
+    """Answer the request on stdin with one line on the stdout this process was given."""
+    # Libraries print to file descriptor 1 from C++; the answer must stay the last line there.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+        request = json.loads(sys.stdin.buffer.read())
+        try:
+            result = answer(request)
+        except RefusedError as error:
+            result = {"error": {"kind": error.kind, "message": str(error)}}
+        out.write(json.dumps(result, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    # A script's own folder is first on the path; here it would hide the statistics
+    # module of the standard library from every library that is imported later.
+    with contextlib.suppress(ValueError):
+        sys.path.remove(str(Path(__file__).resolve().parent))
+    main()

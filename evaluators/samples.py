@@ -1,0 +1,136 @@
+"""Raw timings of fresh processes, and the measurements they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune.measurement import Measurement, metric_unit
+
+from .statistics import hierarchical_bootstrap, percentile
+
+__all__ = ["LatencyBlocks", "Measurements", "pool_latency"]
+
+Measurements = dict[str, Measurement]
+Blocks = Sequence[tuple[float, ...]]
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95}
+_TIMED = {
+    "latency": "seconds of a request: tokenise, prefill, decide or generate",
+    "ttft": "seconds of a request to its first token chosen",
+    "tpot": "seconds per further token, mean of a request",
+}
+
+
+@dataclass(kw_only=True)
+class LatencyBlocks:
+    """What the processes of one model have shown so far, one entry per process.
+
+    Attributes:
+        timed: seconds per request by metric.
+        load_s: seconds to load model and tokenizer, imports left out.
+        cold_s: seconds of the first request, which is in no other number.
+        peak_bytes: highest resident set after the timed requests, where known.
+        threads: of ONNX Runtime.
+        interruptions: involuntary context switches during the timed requests.
+    """
+
+    timed: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    load_s: list[float] = field(default_factory=list)
+    cold_s: list[float] = field(default_factory=list)
+    peak_bytes: list[float] = field(default_factory=list)
+    threads: int = 0
+    interruptions: int = 0
+
+    def add(self, value: Mapping[str, Any]) -> None:
+        """Take in what a runtime child answered."""
+        block = value["latency"]
+        for metric, key in (("latency", "total_s"), ("ttft", "ttft_s"), ("tpot", "tpot_s")):
+            if block[key]:
+                self.timed.setdefault(metric, []).append(tuple(block[key]))
+        self.load_s.append(value["load_s"])
+        self.cold_s.append(block["cold_s"])
+        if block["peak_bytes"] is not None:
+            self.peak_bytes.append(float(block["peak_bytes"]))
+        self.threads = value["threads"]
+        self.interruptions += block["interruptions"] or 0
+
+    def measurements(self, *, seed: int) -> Measurements:
+        """Return every metric that the samples are enough for; ``seed`` is the bootstrap's."""
+        result: Measurements = {}
+        how = (
+            f"{len(self.load_s)} fresh processes, {self.threads} threads,"
+            f" {self.interruptions} involuntary context switches while timed"
+        )
+        for metric, blocks in self.timed.items():
+            result |= _percentiles(metric, blocks, seed=seed, how=how)
+        cold_s = sorted(self.cold_s)[len(self.cold_s) // 2]
+        result["load"] = _load(self.load_s, f"median first request {cold_s:.4g} s", seed=seed)
+        if self.peak_bytes:
+            result["memory"] = _memory(self.peak_bytes)
+        return result
+
+
+def _percentiles(metric: str, blocks: Blocks, *, seed: int, how: str) -> Measurements:
+    """Return ``metric.p50`` and those higher percentiles that enough requests stand behind."""
+    samples = [second for block in blocks for second in block]
+    result = {}
+    for name, q in _QUANTILES.items():
+        value = percentile(samples, q)
+        if value is not None:
+            result[f"{metric}.{name}"] = Measurement(
+                metric=f"{metric}.{name}",
+                unit=metric_unit(metric),
+                value=value,
+                n=len(samples),
+                ci95=hierarchical_bootstrap(blocks, q, seed=seed),
+                blocks=tuple(blocks),
+                method=f"{_TIMED[metric]}; {how}; bootstrap over processes, then requests",
+            )
+    return result
+
+
+def _load(seconds: Sequence[float], note: str, *, seed: int) -> Measurement:
+    blocks = tuple((second,) for second in seconds)
+    return Measurement(
+        metric="load",
+        unit=metric_unit("load"),
+        value=percentile(seconds, 0.5) or seconds[0],
+        n=len(seconds),
+        ci95=hierarchical_bootstrap(blocks, 0.5, seed=seed) if len(blocks) > 1 else None,
+        blocks=blocks,
+        method=f"median seconds to load model and tokenizer, imports left out; {note}",
+    )
+
+
+def _memory(peaks: Sequence[float]) -> Measurement:
+    return Measurement(
+        metric="memory",
+        unit=metric_unit("memory"),
+        value=max(peaks),
+        n=len(peaks),
+        blocks=tuple((peak,) for peak in peaks),
+        method="largest peak resident set of a measuring process, interpreter included",
+    )
+
+
+def pool_latency(first: Measurements, second: Measurements, *, seed: int) -> Measurements:
+    """Return the measurements of both sessions' processes taken together.
+
+    For sessions of one model on one workload, the second going on with the first's
+    rounds (``first_round``).
+    """
+    result: Measurements = {}
+    for metric in _TIMED:
+        parts = [session.get(f"{metric}.p50") for session in (first, second)]
+        blocks = [block for part in parts if part is not None for block in part.blocks]
+        if blocks:
+            how = f"{len(blocks)} fresh processes in two sessions"
+            result |= _percentiles(metric, blocks, seed=seed, how=how)
+    loads = [block[0] for session in (first, second) for block in session["load"].blocks]
+    result["load"] = _load(loads, "two sessions", seed=seed)
+    peaks = [b[0] for s in (first, second) if "memory" in s for b in s["memory"].blocks]
+    if peaks:
+        result["memory"] = _memory(peaks)
+    return result

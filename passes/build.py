@@ -1,0 +1,137 @@
+"""The build pass: a Hugging Face folder becomes an onnxruntime-genai folder, as one recipe says.
+
+The builder ignores options it does not know and builds graphs that do not run, so
+options are checked before, attributes are read back after, and the graph is loaded
+in a fresh process and compared with the model it was made from.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autotune.candidate import Recipe
+from autotune.errors import BuildError, UnsupportedRecipeError
+from autotune.targets import check_recipe
+
+from .architectures import read_architecture
+from .contract import Artifact
+from .produce import pass_key
+
+__all__ = ["BuildPass", "builder_options"]
+
+
+# What the builder raises for models and options that it cannot export; MemoryError and
+# the like are the worker's business.
+_BUILDER_ERRORS = (
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    OSError,
+    AssertionError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPass:
+    """Build the model with ``recipe``."""
+
+    name: ClassVar[str] = "build"
+    pool: ClassVar[str] = "build"
+    timeout_s: ClassVar[float] = 3600.0
+    libraries: ClassVar[tuple[str, ...]] = (
+        "onnxruntime-genai",
+        "onnxruntime-genai-cuda",
+        "onnxruntime-genai-directml",
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-directml",
+        "onnx-ir",
+        "transformers",
+    )
+
+    recipe: Recipe
+
+    def key(self, inputs: Mapping[str, Artifact], versions: Mapping[str, str]) -> str:
+        """Return what the result depends on."""
+        return pass_key(self, inputs, versions)
+
+    def run(self, inputs: Mapping[str, Path], workdir: Path) -> dict[str, Any]:
+        """Build into ``workdir`` and prove the result.
+
+        Returns:
+            Facts: ``attributes`` read back from the graph, ``proof`` (agreement with the
+            model it was made from, or why it was not run), ``seconds`` per part.
+
+        Raises:
+            UnsupportedRecipeError: the capability table refuses the recipe.
+            BuildError: the builder failed, or the graph is not what was asked for.
+        """
+        from . import graph, proof  # noqa: PLC0415 - import onnx_ir and torch
+
+        model = inputs["model"]
+        refusal = check_recipe(self.recipe, read_architecture(model))
+        if refusal is not None:
+            raise UnsupportedRecipeError(
+                f"{self.recipe.name} is not built: {refusal.reason} ({refusal.source})."
+            )
+        began = time.perf_counter()
+        _create(self.recipe, model, workdir)
+        built = time.perf_counter()
+        attributes = graph.read_attributes(workdir)
+        graph.check_attributes(attributes, self.recipe)
+        found = proof.prove(self.recipe, model=model, built=workdir)
+        return {
+            "attributes": attributes,
+            "proof": found,
+            "seconds": {"build": built - began, "proof": time.perf_counter() - built},
+        }
+
+
+def builder_options(recipe: Recipe) -> list[str]:
+    """Return the recipe as the builder's ``key=value`` options.
+
+    The flat names of 0.18; the ``int4_*`` names that its help still lists are ignored
+    without a word (onnxruntime-genai 0.18.0, models/builder.py).
+    """
+    options = {"prune_lm_head": recipe.prune_lm_head}
+    found = [f"{name}={str(value).lower()}" for name, value in options.items()]
+    if recipe.block_size is not None:
+        found.append(f"block_size={recipe.block_size}")
+    if recipe.accuracy_level is not None:
+        found.append(f"accuracy_level={recipe.accuracy_level}")
+    if recipe.algorithm is not None:
+        found.append(f"algo_config={recipe.algorithm}")
+    return found
+
+
+def _create(recipe: Recipe, model: Path, workdir: Path) -> None:
+    """Run the builder in this process, which is a worker of its own for exactly that."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # The package puts its models folder on sys.path at import; the builder needs that.
+    import onnxruntime_genai.models  # noqa: F401, PLC0415 - slow, and only workers build
+    from onnxruntime_genai.models.builder import (  # noqa: PLC0415 - same
+        create_model,
+        parse_extra_options,
+    )
+
+    precision = recipe.precision.value
+    try:
+        with tempfile.TemporaryDirectory(prefix="autotune-build-") as cache:
+            arguments = ("", str(model), str(workdir), precision, recipe.provider, cache)
+            options = parse_extra_options(*arguments, builder_options(recipe))
+            create_model(*arguments, **options)
+    except _BUILDER_ERRORS as error:
+        raise BuildError(
+            f"The builder failed on {recipe.name} ({type(error).__name__}: {error});"
+            " the log has its output."
+        ) from error
+    if not (workdir / "genai_config.json").exists():
+        raise BuildError(f"The builder left no genai_config.json for {recipe.name}; see the log.")

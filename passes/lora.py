@@ -1,0 +1,176 @@
+"""LoRA layers on a frozen model: put on, saved, loaded and taken off again.
+
+For worker processes: importing this module imports torch and peft. peft owns the
+layout (names, initialisation, files); the layer here computes the same product with
+fewer passes over memory and keeps float32 master weights beside a bfloat16 base.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import Linear as PeftLinear
+from safetensors.torch import load_file
+from torch import nn
+
+from autotune.candidate import AdapterConfig, TargetModules
+from autotune.errors import UsageError
+
+from .base_model import head_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "adapted",
+    "load_adapter",
+    "lora_weights",
+    "quiet_peft",
+    "save_adapter",
+    "target_names",
+]
+
+_PARTS: dict[TargetModules, tuple[str, ...]] = {
+    "all-linear": ("",),
+    "attention": ("attn", "attention"),
+    "mlp": ("mlp", "feed_forward", "ffn"),
+}
+
+
+class _LowRankProduct(torch.autograd.Function):
+    """``x W' + bias + s (x A') B'`` with W frozen: no gradient of W, sums made in place."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - torch passes them by position
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        a, b = lora_a.to(x.dtype), (lora_b * scaling).to(x.dtype)
+        inner = rows @ a.T
+        out = nn.functional.linear(rows, weight, bias).addmm_(inner, b.T)
+        ctx.save_for_backward(rows, weight, a, b, inner)
+        ctx.scaling = scaling
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        rows, weight, a, b, inner = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])
+        grad_inner = grad_rows @ b
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad_rows @ weight).addmm_(grad_inner, a).view(*grad.shape[:-1], -1)
+        grad_a = (grad_inner.T @ rows).float()
+        grad_b = (grad_rows.T @ inner).float().mul_(ctx.scaling)
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+class FastLinear(PeftLinear):
+    """peft's LoRA layer with one adapter, never merged, computed in the base's data type."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the adapted product; ``x`` is (batch, seq, in), the result (batch, seq, out)."""
+        (name,) = self.active_adapters
+        base, scaling = self.base_layer, self.scaling[name]
+        a = cast("torch.Tensor", self.lora_A[name].weight)
+        b = cast("torch.Tensor", self.lora_B[name].weight)
+        dropout = self.lora_dropout[name]
+        if self.training and isinstance(dropout, nn.Dropout):
+            delta = nn.functional.linear(dropout(x), a.to(x.dtype))
+            delta = nn.functional.linear(delta, (b * scaling).to(x.dtype))
+            return cast("torch.Tensor", base(x) + delta)
+        return _LowRankProduct.apply(x, base.weight, base.bias, a, b, scaling)  # type: ignore[no-untyped-call, no-any-return]  # torch leaves apply untyped
+
+
+def target_names(model: PreTrainedModel, target: TargetModules) -> list[str]:
+    """Return the names of the linear layers that ``target`` means; never the head.
+
+    The shortest names that mean them and no other: last parts where those suffice.
+
+    Raises:
+        UsageError: the model has no such layer.
+    """
+    head = head_of(model)
+    linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
+    wanted = {n for n in linear if any(part in n for part in _PARTS[target])}
+    if not wanted:
+        raise UsageError(
+            f"target_modules {target!r} matches no linear layer of {type(model).__name__};"
+            " use 'all-linear'."
+        )
+    leaves = {n.rpartition(".")[2] for n in wanted}
+    unwanted = {n.rpartition(".")[2] for n in linear if n not in wanted}
+    return sorted(wanted if leaves & unwanted else leaves)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Mute the warning that peft 0.21 earns by an attribute that transformers 5.23 renamed.
+
+    Dated 2026-11; remove with the first peft that asks for ``is_activation_checkpointing``.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
+
+
+@contextmanager
+def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftModel]:
+    """Put a freshly initialised adapter on ``model``; take it off at the end.
+
+    Initialisation depends on ``adapter.seed`` alone.
+    """
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha_ratio * adapter.rank,  # type: ignore[arg-type]  # a ratio, any float works
+        lora_dropout=adapter.dropout,
+        target_modules=target_names(model, adapter.target_modules),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    if adapter.method == "lora":
+        config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
+    torch.manual_seed(adapter.seed)
+    with quiet_peft():
+        peft_model = get_peft_model(model, config)
+    try:
+        yield peft_model
+    finally:
+        peft_model.unload()
+
+
+def lora_weights(model: PeftModel) -> dict[str, nn.Parameter]:
+    """Return the trainable weights by name, sorted by name; all float32."""
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return dict(sorted(named.items()))
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors`` (float32) to ``folder``."""
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's blank model card
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    # Equal trainings give equal files: peft writes a path of this machine, and a set.
+    config["base_model_name_or_path"] = None
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def load_adapter(model: PeftModel, folder: Path) -> None:
+    """Copy saved LoRA weights into the adapter that ``model`` has."""
+    saved = load_file(folder / "adapter_model.safetensors", device=str(model.device))
+    set_peft_model_state_dict(model, saved)

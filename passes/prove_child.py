@@ -1,0 +1,39 @@
+"""Stand-alone script: load a built model, read last-position logits, generate a token.
+
+Imports onnxruntime_genai and numpy only. Request as JSON on stdin (folder, provider,
+prompts as token ids, where to save the logits), answer as the last line of stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import onnxruntime_genai as og
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.load(sys.stdin)
+    config = og.Config(request["folder"])
+    if request["provider"] != "cpu":
+        config.clear_providers()
+        config.append_provider(request["provider"])
+    model = og.Model(config)
+    found = []
+    for prompt in request["prompts"]:
+        params = og.GeneratorParams(model)
+        params.set_search_options(max_length=len(prompt) + 1, do_sample=False)
+        generator = og.Generator(model, params)
+        generator.append_tokens(prompt)
+        found.append(np.asarray(generator.get_logits(), dtype=np.float32).reshape(-1))
+        generator.generate_next_token()
+    np.save(request["logits"], np.stack(found))
+    sys.stdout.write(json.dumps({"device": str(model.device_type)}) + "\n")
+
+
+main()

@@ -1,0 +1,270 @@
+"""From the events of a run and its context to the run report.
+
+Which number is published for which model is decided here and nowhere else:
+answers of the chosen model and the baseline come from the test split, timings
+from the latest confirmation (else recheck, else census).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autotune.candidate import Candidate
+from autotune.constraint import Constraint
+from autotune.measurement import Measurement
+from autotune.steps import (
+    Done,
+    Event,
+    MeasureStep,
+    OutcomeStatus,
+    Purpose,
+    ScoreStep,
+    TestStep,
+    TrainStep,
+)
+
+from .redact import redact_command, redact_text
+from .run_report import (
+    BoundVerdict,
+    Metric,
+    ModelFacts,
+    RefusedRecipe,
+    ReportedModel,
+    RunOutcome,
+    RunReport,
+    Split,
+    TaskFacts,
+    TimelineEntry,
+    WorkloadFacts,
+)
+from .wording import in_reading_order
+
+__all__ = ["RunContext", "build_report", "untrained_twin"]
+
+# Later purposes are better evidence: more rounds, finalists interleaved.
+_PURPOSE_RANK: dict[Purpose, int] = {"census": 1, "recheck": 2, "confirm": 3}
+_SCORE_RANK = 0
+_TEST_RANK = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What a report needs besides the events; fields as in ``RunReport``.
+
+    Attributes:
+        constraints: the bounds of the run.
+        decision: how the planner ended, or None where it did not.
+        baseline: model to compare with; None takes the one of the test step.
+        model_dir: folder of the chosen model relative to the report.
+    """
+
+    outcome: RunOutcome
+    command: tuple[str, ...]
+    seed: int
+    created: str
+    versions: dict[str, str]
+    model: ModelFacts
+    task: TaskFacts
+    workload: WorkloadFacts
+    constraints: tuple[Constraint, ...]
+    device: str
+    hardware: dict[str, Any]
+    refused: tuple[RefusedRecipe, ...] = ()
+    decision: Done | None = None
+    baseline: Candidate | None = None
+    model_dir: str = "model"
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """A measurement with where it came from."""
+
+    measurement: Measurement
+    model: str
+    event: int
+    rank: int
+    split: Split | None
+
+    def as_metric(self) -> Metric:
+        taken = self.measurement
+        return Metric(
+            value=taken.value,
+            unit=taken.unit,
+            n=taken.n,
+            ci95=taken.ci95,
+            split=self.split,
+            measured_on=self.model,
+            event=self.event,
+            method=taken.method,
+        )
+
+
+_OF_ANSWERS = ("accuracy", "macro_f1", "nll", "answer_tokens")
+
+
+def _rank_and_split(event: Event) -> tuple[int, Split | None]:
+    match event.step:
+        case MeasureStep(purpose=purpose):
+            return _PURPOSE_RANK[purpose], None
+        case TestStep():
+            return _TEST_RANK, "test"
+        case _:
+            return _SCORE_RANK, "validation"
+
+
+def _readings(events: Iterable[Event]) -> list[_Reading]:
+    readings = []
+    for event in events:
+        rank, split = _rank_and_split(event)
+        for model, by_metric in event.outcome.measurements.items():
+            for measurement in by_metric.values():
+                is_of_answers = measurement.metric.partition(".")[0] in _OF_ANSWERS
+                readings.append(
+                    _Reading(
+                        measurement=measurement,
+                        model=model,
+                        event=event.number,
+                        rank=rank,
+                        split=split if is_of_answers else None,
+                    )
+                )
+    return readings
+
+
+def untrained_twin(candidate: Candidate) -> Candidate:
+    """Return the untrained model built with the same recipe: it runs equally fast."""
+    return Candidate(adapter=None, fraction=0, recipe=candidate.recipe)
+
+
+def _best_readings(
+    readings: Sequence[_Reading], candidate: Candidate, *, is_final: bool
+) -> dict[str, _Reading]:
+    """Return the strongest reading per metric; the twin's timings where it has none."""
+    own = [r for r in readings if r.model == candidate.name]
+    twin = untrained_twin(candidate).name
+    borrowed = [r for r in readings if r.model == twin and r.rank in _PURPOSE_RANK.values()]
+    best: dict[str, _Reading] = {}
+    for reading in sorted(own, key=lambda r: (r.rank, r.event)):
+        if is_final or reading.rank != _TEST_RANK:
+            best[reading.measurement.metric] = reading
+    for reading in sorted(borrowed, key=lambda r: (-r.rank, -r.event)):
+        best.setdefault(reading.measurement.metric, reading)
+    return best
+
+
+def _verdicts(
+    constraints: Sequence[Constraint], readings: dict[str, _Reading]
+) -> tuple[BoundVerdict, ...]:
+    verdicts = []
+    for constraint in constraints:
+        metric, _, statistic = constraint.metric.partition(".")
+        reading = readings.get(constraint.metric)
+        verdicts.append(
+            BoundVerdict(
+                metric=metric,
+                statistic=statistic or None,
+                op=constraint.op,
+                value=constraint.bound,
+                unit=constraint.unit,
+                verdict=constraint.verdict(reading.measurement) if reading else None,
+            )
+        )
+    return tuple(verdicts)
+
+
+def _reported(
+    candidate: Candidate | None,
+    readings: Sequence[_Reading],
+    constraints: Sequence[Constraint],
+    *,
+    is_final: bool = False,
+) -> ReportedModel | None:
+    """Return a candidate with its numbers; ``is_final`` counts the test split too."""
+    if candidate is None:
+        return None
+    best = _best_readings(readings, candidate, is_final=is_final)
+    return ReportedModel(
+        name=candidate.name,
+        training=candidate.training,
+        recipe_name=candidate.recipe.name,
+        recipe=candidate.recipe,
+        adapter=candidate.adapter,
+        fraction=candidate.fraction,
+        metrics=in_reading_order({name: reading.as_metric() for name, reading in best.items()}),
+        bounds=_verdicts(constraints, best),
+    )
+
+
+def _timeline_entry(event: Event) -> TimelineEntry:
+    models: tuple[str, ...]
+    match event.step:
+        case TrainStep(adapter=adapter, fraction=fraction):
+            name, models = f"train to {fraction:.0%} of the steps", (adapter.name,)
+        case ScoreStep(candidate=candidate):
+            name, models = "merge, build and score", (candidate.name,)
+        case MeasureStep(candidates=candidates, rounds=rounds, purpose=purpose):
+            name, models = f"{purpose}, {rounds} rounds", tuple(c.name for c in candidates)
+        case TestStep(chosen=chosen, baseline=baseline):
+            name, models = "test split", (chosen.name, baseline.name)
+    return TimelineEntry(
+        number=event.number,
+        kind=event.step.kind,
+        name=name,
+        models=models,
+        started_s=event.started_s,
+        elapsed_s=event.elapsed_s,
+        cost_s=event.outcome.cost_s,
+        status=event.outcome.status,
+        reused=event.outcome.reused,
+        why=event.why,
+        reason=redact_text(event.outcome.reason),
+        replayed=event.replayed,
+    )
+
+
+def _tested_baseline(events: Iterable[Event]) -> Candidate | None:
+    for event in events:
+        if isinstance(event.step, TestStep) and event.outcome.status is OutcomeStatus.MEASURED:
+            return event.step.baseline
+    return None
+
+
+def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
+    """Return the report of a run from its events; pure, so a record can be reported again.
+
+    The verdicts in ``constraints`` are those on the chosen model's published
+    numbers, or else on the nearest miss, or else null.
+    """
+    readings, bounds = _readings(events), context.constraints
+    done = context.decision or Done(chosen=None, reason="")
+
+    baseline = context.baseline or _tested_baseline(events)
+    chosen = _reported(done.chosen, readings, bounds, is_final=True)
+    if chosen is not None:
+        chosen = replace(chosen, model_dir=context.model_dir)
+    miss = _reported(done.nearest_miss, readings, bounds)
+    judged = chosen or miss
+    return RunReport(
+        outcome=context.outcome,
+        command=tuple(redact_command(context.command)),
+        seed=context.seed,
+        created=context.created,
+        versions=context.versions,
+        model=replace(context.model, spec=redact_text(context.model.spec)),
+        task=replace(context.task, source=redact_text(context.task.source)),
+        workload=context.workload,
+        constraints=judged.bounds if judged else _verdicts(bounds, {}),
+        device=context.device,
+        hardware=context.hardware,
+        refused=context.refused,
+        baseline=_reported(baseline, readings, bounds, is_final=True),
+        chosen=chosen,
+        nearest_miss=miss,
+        front=tuple(filter(None, (_reported(c, readings, bounds) for c in done.front))),
+        decision=redact_text(done.reason),
+        timeline=tuple(_timeline_entry(event) for event in events),
+        notes=tuple(redact_text(note) for note in context.notes),
+    )

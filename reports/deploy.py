@@ -1,0 +1,149 @@
+"""The deploy folder: everything that is needed to run the chosen model, and nothing else.
+
+It is filled beside its place and renamed, so it exists whole or not at all. Weights
+are hard links into the artifact store where the file system allows it; small files
+are copies, because people edit configurations and an edit must not reach the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from autotune.errors import OutputError, RunError
+from autotune.plain import to_plain
+
+from .durable import cannot_write, sync_folder, write_json_atomic
+from .model_card import model_card
+from .model_folder import DecisionRule, ModelDescription, describe_model
+from .run_report import RunReport
+
+__all__ = ["RUN_SCRIPT", "write_model_folder"]
+
+RUN_SCRIPT = Path(__file__).parent / "templates" / "run.py.txt"
+_STORE_MANIFEST = "manifest.json"
+_ADAPTER_CONFIG = "adapter_config.json"
+_LEAST_LINKED_BYTES = 1 << 20
+
+
+def write_model_folder(
+    target_dir: Path,
+    *,
+    built_dir: Path,
+    adapter_dir: Path | None,
+    rule: DecisionRule,
+    report: RunReport,
+    license_path: Path | None = None,
+) -> ModelDescription:
+    """Write the deploy folder of the model that ``report`` chose; return its description.
+
+    Args:
+        target_dir: made by this call; must not exist.
+        built_dir: the onnxruntime-genai folder.
+        adapter_dir: the peft adapter (safetensors), None for an untrained model.
+        rule: how a prompt is made and an answer decided.
+        report: of the run.
+        license_path: licence text of the base model, copied as LICENSE.
+
+    Raises:
+        OutputError: the folder exists, or the disk is full or cannot be written.
+        RunError: ``built_dir`` or ``adapter_dir`` is not what it should be.
+        ValueError: the report chose no model.
+    """
+    if target_dir.exists():
+        raise OutputError(f"{str(target_dir)!r} exists; choose another --output.")
+    description = describe_model(rule, report)
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=target_dir.parent, prefix=f".{target_dir.name}.", ignore_cleanup_errors=True
+        ) as temporary:
+            folder = Path(temporary) / "model"
+            _copy_built(built_dir, folder)
+            _copy_adapter(adapter_dir, folder / "adapter", base_model=report.model.spec)
+            _describe(folder, description, report, license_path)
+            folder.replace(target_dir)
+        sync_folder(target_dir.parent)
+    except OSError as error:
+        raise cannot_write(target_dir, error) from error
+    return description
+
+
+def _copy(source: Path, destination: Path) -> None:
+    """Copy a file and sync it."""
+    shutil.copyfile(source, destination)
+    with destination.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _place(source: Path, destination: Path) -> None:
+    """Hard-link a large file, copy a small one or one on another file system."""
+    if source.stat().st_size >= _LEAST_LINKED_BYTES:
+        try:
+            destination.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return
+    _copy(source, destination)
+
+
+def _copy_built(built_dir: Path, folder: Path) -> None:
+    if not (built_dir / "genai_config.json").is_file():
+        raise RunError(
+            f"A built model has a genai_config.json, {str(built_dir)!r} has none; build it again."
+        )
+    folder.mkdir()
+    for source in sorted(built_dir.rglob("*")):
+        name = source.relative_to(built_dir)
+        if source.is_dir():
+            (folder / name).mkdir()
+        elif str(name) != _STORE_MANIFEST:
+            _place(source.resolve(), folder / name)
+
+
+def _copy_adapter(adapter_dir: Path | None, folder: Path, *, base_model: str) -> None:
+    """Copy weights and configuration, the latter naming the base model and no path of ours."""
+    if adapter_dir is None:
+        return
+    weights = sorted(adapter_dir.glob("*.safetensors"))
+    config_path = adapter_dir / _ADAPTER_CONFIG
+    if not weights or not config_path.is_file():
+        raise RunError(
+            f"An adapter is *.safetensors with {_ADAPTER_CONFIG}, {str(adapter_dir)!r} lacks"
+            " them; train it again."
+        )
+    folder.mkdir()
+    for source in weights:
+        _place(source, folder / source.name)
+    config = json.loads(config_path.read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base_model
+    write_json_atomic(folder / _ADAPTER_CONFIG, config)
+
+
+def _describe(
+    folder: Path, description: ModelDescription, report: RunReport, license_path: Path | None
+) -> None:
+    """Write everything that is about the model, and last the sums of all files."""
+    if license_path is not None:
+        _copy(license_path, folder / "LICENSE")
+    write_json_atomic(folder / "autotune.json", to_plain(description))
+    _copy(RUN_SCRIPT, folder / "run.py")
+    card = model_card(report, fields=description.task.fields)
+    (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
+    sums = [
+        f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
+    for written in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        sync_folder(written)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

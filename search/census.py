@@ -1,0 +1,179 @@
+"""The steps of the census: every recipe is built and timed untrained.
+
+The first few recipes are timed for one block before anything else, so that a
+request that nothing can meet costs seconds. Nothing is trained before the census
+has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.candidate import Candidate, Recipe
+from autotune.constraint import Constraint, Verdict
+from autotune.measurement import Measurement
+from autotune.steps import MeasureStep, ScoreStep, Step
+from autotune.units import format_quantity
+
+from .costs import CostModel
+from .ledger import Ledger, untrained
+from .settings import SearchSettings
+from .verdicts import cost_constraints, cost_verdict, total_violation
+
+__all__ = ["hopeless_reason", "nearest_recipe", "next_census_step"]
+
+_TIMED = ("latency", "ttft", "tpot")
+
+
+def _timed_bounds(constraints: Sequence[Constraint]) -> list[Constraint]:
+    return [c for c in constraints if c.op == "<=" and c.metric.partition(".")[0] in _TIMED]
+
+
+def _median_of(bound: Constraint) -> str:
+    return f"{bound.metric.partition('.')[0]}.p50"
+
+
+def hopeless_reason(settings: SearchSettings, ledger: Ledger) -> str:
+    """Return why no recipe can meet the bounds by far, or an empty string.
+
+    Looks at the median of the first block: a median far over the bound leaves no
+    hope for a 95th percentile.
+    """
+    for bound in _timed_bounds(settings.constraints):
+        median = _median_of(bound)
+        found = [
+            (metrics.get(median) or metrics[bound.metric]).value
+            for metrics in ledger.probe.values()
+            if median in metrics or bound.metric in metrics
+        ]
+        if found and min(found) > settings.hopeless_factor * bound.bound:
+            return (
+                f"the fastest of the first {len(found)} recipes has {median}"
+                f" {format_quantity(min(found), bound.unit)}, more than"
+                f" {settings.hopeless_factor:g} times the bound {bound}"
+            )
+    return ""
+
+
+def _is_alive(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> bool:
+    """Whether nothing known so far rules ``recipe`` out."""
+    verdict = cost_verdict(settings.constraints, ledger.census_costs(recipe))
+    return ledger.recipe_failure(recipe) is None and verdict is not Verdict.FAIL
+
+
+def _score_next(ledger: Ledger, recipes: Sequence[Recipe]) -> ScoreStep | None:
+    for recipe in recipes:
+        candidate = untrained(recipe)
+        if candidate.name not in ledger.scores and candidate.name not in ledger.failures:
+            return ScoreStep(candidate=candidate)
+    return None
+
+
+def _probe_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
+    """Return what is left of the first block: it takes recipes that can be built."""
+    if "probe" in ledger.purposes or not _timed_bounds(settings.constraints):
+        return None
+    sound = [recipe for recipe in settings.recipes if ledger.recipe_failure(recipe) is None]
+    probe = sound[: settings.probe_recipes]
+    if score := _score_next(ledger, probe):
+        return score, f"build {score.candidate.recipe.name} untrained, for a first look"
+    if not probe:
+        return None
+    candidates = tuple(untrained(recipe) for recipe in probe)
+    step = MeasureStep(candidates=candidates, rounds=1, purpose="census")
+    return step, f"one block of {len(candidates)} recipes, to see if the bounds are in reach"
+
+
+def _timing_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
+    """Return the timing of recipes that are built and not timed yet."""
+    waiting = [
+        untrained(recipe)
+        for recipe in settings.recipes
+        if ledger.base_score(recipe)
+        and untrained(recipe).name not in ledger.census
+        and _is_alive(settings, ledger, recipe)
+    ]
+    if not waiting:
+        return None
+    alone = "census" in ledger.group_failed
+    step = MeasureStep(
+        candidates=tuple(waiting[:1] if alone else waiting), rounds=settings.census_rounds
+    )
+    if alone:
+        return step, f"time {waiting[0].recipe.name} alone, since timing all together failed"
+    return step, f"time {len(waiting)} untrained recipes"
+
+
+def _recheck_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
+    if "recheck" in ledger.purposes:
+        return None
+    uncertain = [
+        untrained(recipe)
+        for recipe in settings.recipes
+        if untrained(recipe).name in ledger.census
+        and ledger.recipe_failure(recipe) is None
+        and cost_verdict(settings.constraints, ledger.census_costs(recipe)) is Verdict.UNCERTAIN
+    ]
+    if not uncertain:
+        return None
+    step = MeasureStep(
+        candidates=tuple(uncertain), rounds=settings.recheck_rounds, purpose="recheck"
+    )
+    return step, f"{len(uncertain)} recipes span a bound: measure them longer"
+
+
+def next_census_step(
+    settings: SearchSettings, ledger: Ledger, costs: CostModel, elapsed_s: float
+) -> tuple[Step, str] | None:
+    """Return the next step of the census with its reason, or None when it has ended.
+
+    ``hopeless_reason`` is to be asked first.
+    """
+    if probe := _probe_step(settings, ledger):
+        return probe
+    is_closed = "census" in ledger.purposes
+    score = None if is_closed else _score_next(ledger, settings.recipes)
+    if score and _has_time_for(score.candidate, settings, ledger, costs, elapsed_s):
+        return score, f"build {score.candidate.recipe.name} untrained, for size and base loss"
+    return _timing_step(settings, ledger) or _recheck_step(settings, ledger)
+
+
+def _has_time_for(
+    candidate: Candidate,
+    settings: SearchSettings,
+    ledger: Ledger,
+    costs: CostModel,
+    elapsed_s: float,
+) -> bool:
+    """Whether the census may take one recipe more; it always may while it has none."""
+    if settings.budget_s is None:
+        return True
+    alive = sum(
+        ledger.base_score(recipe) is not None and _is_alive(settings, ledger, recipe)
+        for recipe in settings.recipes
+    )
+    timing = costs.measure_s(alive + 1, settings.census_rounds)
+    end = elapsed_s + costs.score_s(candidate) + timing
+    return alive == 0 or end <= settings.census_share * settings.budget_s
+
+
+def nearest_recipe(settings: SearchSettings, ledger: Ledger) -> Candidate | None:
+    """Return the untrained candidate with the least violation of the bounds on cost."""
+    bounds = cost_constraints(settings.constraints)
+    seen = [
+        (total_violation(bounds, _census_or_probe(ledger, recipe, bounds)), n)
+        for n, recipe in enumerate(settings.recipes)
+        if untrained(recipe).name in ledger.census or untrained(recipe).name in ledger.probe
+    ]
+    return untrained(settings.recipes[min(seen)[1]]) if seen else None
+
+
+def _census_or_probe(
+    ledger: Ledger, recipe: Recipe, bounds: Sequence[Constraint]
+) -> dict[str, Measurement]:
+    """Return the census, else the first block with its medians where percentiles are missing."""
+    first = dict(ledger.probe.get(untrained(recipe).name, {}))
+    for bound in _timed_bounds(bounds):
+        if median := first.get(_median_of(bound)):
+            first.setdefault(bound.metric, median)
+    return first | ledger.census_costs(recipe)

@@ -1,0 +1,154 @@
+"""What a search is asked to do: recipes, bounds, budgets and its few dials.
+
+Everything here is fixed before the first step and goes into the run record; a
+decision depends on nothing else but the outcomes and their recorded times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from autotune.candidate import AdapterConfig, Recipe
+from autotune.constraint import Constraint
+from autotune.errors import UsageError
+from autotune.plain import digest
+
+from .priors import default_portfolio
+from .space import SearchSpace
+
+__all__ = ["DEFAULT_PRIOR_COSTS_S", "SamplerName", "SearchSettings", "default_rungs", "derive_seed"]
+
+# Seconds a stage is thought to take before it has been seen: a 135M model on two cores
+# (prototype figures). Callers give better ones; the first outcome replaces either.
+DEFAULT_PRIOR_COSTS_S: Mapping[str, float] = {
+    "finetune": 90.0,  # one training to the end
+    "merge": 3.0,
+    "build": 8.0,
+    "score": 8.0,  # the validation split, once
+    "measure": 3.0,  # one block of one model
+}
+# First rung at least 11 % (facts, 2.2); short trainings pay too much overhead per rung.
+_LONG_TRAINING_S = 300.0
+
+
+class SamplerName(StrEnum):
+    """Who proposes adapter configs once the portfolio is used up."""
+
+    TPE = "tpe"
+    NSGAII = "nsgaii"
+    GP = "gp"
+    RANDOM = "random"
+    GRID = "grid"
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a 32-bit seed that depends on ``parts`` only, on every machine alike."""
+    return int(digest([str(part) for part in parts])[:8], 16)
+
+
+def default_rungs(training_s: float) -> tuple[float, ...]:
+    """Return where a training of ``training_s`` seconds stops to be compared."""
+    return (1 / 3, 1.0) if training_s < _LONG_TRAINING_S else (1 / 9, 1 / 3, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """The request and the dials of a ``StagedPlanner``.
+
+    Attributes:
+        recipes: what may be built, fastest expected first, distinct.
+        constraints: bounds; accuracy-like ones are judged on validation estimates here.
+        budget_s: seconds for everything, confirmation included; None is no limit.
+        max_trials: trained candidates scored or failed, at least 1; None is no limit.
+            One of the two limits is needed.
+        space: adapter configs that may be proposed.
+        portfolio: configs tried first, in order; empty takes ``default_portfolio``.
+        parameters: weights of the model, for the default portfolio.
+        sampler: proposes configs after the portfolio.
+        seed: of every draw.
+        rungs: fractions at which trainings are compared, rising, the last one 1.
+        prior_costs_s: seconds per stage before it was seen: finetune (one full training),
+            merge, build, score, measure (a block), test (one model); ``build:RECIPE`` and
+            the like override a stage for one recipe.
+        hopeless_factor: the search ends at once if the fastest median of the first block
+            is more than this many times over its bound.
+        probe_recipes: recipes of that first block.
+        census_rounds: blocks per recipe in the census, at least 2; with 32 requests a
+            block, 2 reach the 59 samples that a 95th percentile needs.
+        recheck_rounds: blocks for recipes whose interval spans a bound.
+        census_share: share of the budget after which the census takes no further recipe.
+        min_started: configs started before expected gain decides.
+        min_full: configs trained to the end before expected gain decides.
+        min_gain: relative improvement of the loss that is worth going on for.
+        patience: configs in a row without that gain which end the search.
+        max_failures: trainings failed in a row that end the search.
+        finalists: candidates confirmed besides the baseline.
+        confirm_rounds: blocks per finalist.
+        equal_accuracy: accuracies within this and without a significant paired
+            difference count as equal.
+        significance: p below which a paired difference counts as real.
+        safety: factor on the time kept back for confirmation.
+        n_validation_rows, n_test_rows: rows scored per candidate, for cost estimates; 0
+            is unknown.
+    """
+
+    recipes: tuple[Recipe, ...]
+    constraints: tuple[Constraint, ...] = ()
+    budget_s: float | None = None
+    max_trials: int | None = None
+    space: SearchSpace = field(default_factory=SearchSpace)
+    portfolio: tuple[AdapterConfig, ...] = ()
+    parameters: int | None = None
+    sampler: SamplerName = SamplerName.TPE
+    seed: int = 0
+    rungs: tuple[float, ...] = (1 / 3, 1.0)
+    prior_costs_s: Mapping[str, float] = field(default_factory=dict)
+    hopeless_factor: float = 10.0
+    probe_recipes: int = 3
+    census_rounds: int = 2
+    recheck_rounds: int = 4
+    census_share: float = 0.4
+    min_started: int = 3
+    min_full: int = 2
+    min_gain: float = 0.005
+    patience: int = 20
+    max_failures: int = 3
+    finalists: int = 2
+    confirm_rounds: int = 3
+    equal_accuracy: float = 0.01
+    significance: float = 0.05
+    safety: float = 1.15
+    n_validation_rows: int = 0
+    n_test_rows: int = 0
+
+    def __post_init__(self) -> None:
+        names = [recipe.name for recipe in self.recipes]
+        if not names or len(set(names)) != len(names):
+            raise UsageError(f"A search needs at least one recipe, each once, got {names!r}.")
+        if self.budget_s is None and self.max_trials is None:
+            raise UsageError("A search needs an end: set budget_s, max_trials or both.")
+        if self.budget_s is not None and not (math.isfinite(self.budget_s) and self.budget_s > 0):
+            raise UsageError(f"budget_s must be finite and above zero, got {self.budget_s!r}.")
+        self._check_counts()
+        rises = self.rungs == tuple(sorted(set(self.rungs)))
+        if not (self.rungs and rises and self.rungs[0] > 0 and self.rungs[-1] == 1):
+            raise UsageError(f"rungs must rise from above 0 to 1.0, got {self.rungs!r}.")
+        for adapter in self.portfolio:
+            self.space.check(adapter)
+
+    def _check_counts(self) -> None:
+        lowest = {"max_trials": 1, "probe_recipes": 1, "census_rounds": 2, "recheck_rounds": 1}
+        lowest |= {"finalists": 1, "confirm_rounds": 1, "min_started": 1, "min_full": 1}
+        lowest |= {"patience": 1, "max_failures": 1}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise UsageError(f"{name} must be at least {low}, got {value!r}.")
+
+    @property
+    def first_configs(self) -> tuple[AdapterConfig, ...]:
+        """Adapter configs to try before the sampler is asked."""
+        return self.portfolio or default_portfolio(self.space, self.parameters)

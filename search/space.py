@@ -1,0 +1,248 @@
+"""Which adapter configs may be tried: a typed space that lists, samples and names its dimensions.
+
+What has one choice only is fixed and not shown to the sampler. A config and the
+parameters of its trial hold the very same numbers, so that a study rebuilt from
+configs proposes what the first one did.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+from autotune.candidate import AdapterConfig, MergeBase, Method, TargetModules
+from autotune.errors import UsageError
+
+__all__ = ["Choice", "Dimension", "LogRange", "SearchSpace", "Suggests"]
+
+Value = str | int | float
+_GRID_RATES = 5
+
+
+class Suggests(Protocol):
+    """The part of an Optuna trial that a space needs."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Return one of ``choices``."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        """Return a number in [low, high]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of several values; ``when`` (dimension, value) makes it conditional."""
+
+    name: str
+    choices: tuple[Value, ...]
+    when: tuple[str, Value] | None = None
+
+    def suggest(self, trial: Suggests) -> Value:
+        """Return what the trial picks."""
+        value: Value = trial.suggest_categorical(self.name, self.choices)
+        return value
+
+    def draw(self, random: Random) -> Value:
+        """Return a value drawn evenly."""
+        return random.choice(self.choices)
+
+    def grid(self) -> tuple[Value, ...]:
+        """Return every value."""
+        return self.choices
+
+    def holds(self, value: Value) -> bool:
+        """Whether ``value`` is one of the choices."""
+        return value in self.choices
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRange:
+    """A number in [low, high], evenly spread in its logarithm."""
+
+    name: str
+    low: float
+    high: float
+    when: tuple[str, Value] | None = None
+
+    def suggest(self, trial: Suggests) -> Value:
+        """Return what the trial picks."""
+        return trial.suggest_float(self.name, self.low, self.high, log=True)
+
+    def draw(self, random: Random) -> Value:
+        """Return a value drawn evenly in the logarithm, three digits kept."""
+        return self._rounded(math.exp(random.uniform(math.log(self.low), math.log(self.high))))
+
+    def grid(self) -> tuple[Value, ...]:
+        """Return five values from end to end."""
+        step = math.log(self.high / self.low) / (_GRID_RATES - 1)
+        return tuple(self._rounded(self.low * math.exp(i * step)) for i in range(_GRID_RATES))
+
+    def holds(self, value: Value) -> bool:
+        """Whether ``value`` lies within."""
+        return not isinstance(value, str) and self.low <= value <= self.high
+
+    def _rounded(self, value: float) -> float:
+        return min(self.high, max(self.low, float(f"{value:.3g}")))
+
+
+Dimension = Choice | LogRange
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Adapter configs as a product of dimensions.
+
+    Attributes:
+        methods: ``lora``, ``qlora``.
+        ranks: LoRA ranks.
+        alpha_ratios: lora_alpha / rank; one value, since alpha moves with the learning rate.
+        learning_rate: (low, high) of a log-uniform range; the default is the one that
+            the facts give for models up to 3 billion weights.
+        learning_rates: if not empty, only these instead of the range.
+        epochs: passes over the data of a full training; fidelity is not a dimension.
+        batch_sizes: examples per optimiser step.
+        target_modules: layers that get an adapter.
+        merge_bases: for qlora only.
+        warmup, dropout, weight_decay, seed: the same for every config.
+    """
+
+    methods: tuple[Method, ...] = ("lora",)
+    ranks: tuple[int, ...] = (8, 16, 32, 64)
+    alpha_ratios: tuple[float, ...] = (2.0,)
+    learning_rate: tuple[float, float] = (5e-5, 2e-3)
+    learning_rates: tuple[float, ...] = ()
+    epochs: tuple[float, ...] = (3.0,)
+    batch_sizes: tuple[int, ...] = (16,)
+    target_modules: tuple[TargetModules, ...] = ("all-linear",)
+    merge_bases: tuple[MergeBase, ...] = ("dequantized",)
+    warmup: float = 0.05
+    dropout: float = 0.0
+    weight_decay: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = self.learning_rate
+        if not 0 < low < high < math.inf:
+            raise UsageError(
+                f"learning_rate needs 0 < low < high, got {self.learning_rate!r};"
+                " for single values use learning_rates."
+            )
+        for dimension in self.all_dimensions():
+            if isinstance(dimension, Choice) and (
+                not dimension.choices or len(set(dimension.choices)) != len(dimension.choices)
+            ):
+                raise UsageError(
+                    f"{dimension.name} needs distinct choices, got {dimension.choices!r}."
+                )
+
+    def all_dimensions(self) -> tuple[Dimension, ...]:
+        """Return every dimension, those with a single choice included."""
+        rate: Dimension = LogRange(
+            name="learning_rate", low=self.learning_rate[0], high=self.learning_rate[1]
+        )
+        if self.learning_rates:
+            rate = Choice(name="learning_rate", choices=self.learning_rates)
+        return (
+            Choice(name="method", choices=self.methods),
+            rate,
+            Choice(name="rank", choices=self.ranks),
+            Choice(name="alpha_ratio", choices=self.alpha_ratios),
+            Choice(name="epochs", choices=self.epochs),
+            Choice(name="batch_size", choices=self.batch_sizes),
+            Choice(name="target_modules", choices=self.target_modules),
+            Choice(name="merge_base", choices=self.merge_bases, when=("method", "qlora")),
+        )
+
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Return what a sampler sees: dimensions with more than one value."""
+        return tuple(
+            dimension
+            for dimension in self.all_dimensions()
+            if isinstance(dimension, LogRange) or len(dimension.choices) > 1
+        )
+
+    def suggest(self, trial: Suggests) -> AdapterConfig:
+        """Return the config that an Optuna trial picks."""
+        params: dict[str, Value] = {"method": self.methods[0]}
+        for dimension in self.dimensions():
+            if self._is_active(dimension, params):
+                params[dimension.name] = dimension.suggest(trial)
+        return self.from_params(params)
+
+    def draw(self, seed: int) -> AdapterConfig:
+        """Return a config drawn evenly; the same seed gives the same config."""
+        random = Random(seed)  # noqa: S311 - proposals, no secrets
+        params = {dimension.name: dimension.draw(random) for dimension in self.dimensions()}
+        return self.from_params(params)
+
+    def grid(self) -> Iterator[AdapterConfig]:
+        """Yield every combination once; ranges give five values from end to end."""
+        seen: set[AdapterConfig] = set()
+        dimensions = self.dimensions()
+        for values in itertools.product(*(dimension.grid() for dimension in dimensions)):
+            names = (dimension.name for dimension in dimensions)
+            config = self.from_params(dict(zip(names, values, strict=True)))
+            if config not in seen:
+                seen.add(config)
+                yield config
+
+    @property
+    def size(self) -> int | None:
+        """Number of different configs; None where a range makes them countless."""
+        if any(isinstance(dimension, LogRange) for dimension in self.dimensions()):
+            return None
+        return sum(1 for _ in self.grid())
+
+    def to_params(self, config: AdapterConfig) -> dict[str, Value]:
+        """Return the values of ``config`` on the active dimensions, as Optuna keeps them."""
+        return {
+            dimension.name: getattr(config, dimension.name)
+            for dimension in self.dimensions()
+            if self._is_active(dimension, {"method": config.method})
+        }
+
+    def from_params(self, params: Mapping[str, Any]) -> AdapterConfig:
+        """Return the config of ``params``; fixed dimensions are filled in, others ignored."""
+        values = {
+            dimension.name: params.get(dimension.name, dimension.grid()[0])
+            for dimension in self.all_dimensions()
+        }
+        if values["method"] != "qlora":
+            values["merge_base"] = "full"
+        return AdapterConfig(
+            method=values["method"],
+            rank=int(values["rank"]),
+            alpha_ratio=float(values["alpha_ratio"]),
+            learning_rate=float(values["learning_rate"]),
+            epochs=float(values["epochs"]),
+            batch_size=int(values["batch_size"]),
+            target_modules=values["target_modules"],
+            merge_base=values["merge_base"],
+            warmup=self.warmup,
+            dropout=self.dropout,
+            weight_decay=self.weight_decay,
+            seed=self.seed,
+        )
+
+    def check(self, config: AdapterConfig) -> None:
+        """Raise if ``config`` is not in the space.
+
+        Raises:
+            UsageError: names the first value outside.
+        """
+        for dimension in self.all_dimensions():
+            value = getattr(config, dimension.name)
+            if self._is_active(dimension, {"method": config.method}) and not dimension.holds(value):
+                raise UsageError(f"{dimension.name} {value!r} of {config.name} is not in {self!r}.")
+        if self.from_params(self.to_params(config)) != config:
+            raise UsageError(f"{config.name} differs from the space in a fixed value: {config!r}.")
+
+    def _is_active(self, dimension: Dimension, params: Mapping[str, Value]) -> bool:
+        if dimension.when is None:
+            return True
+        name, value = dimension.when
+        return params[name] == value

@@ -1,0 +1,135 @@
+"""How recipes stand after the census: judged against the bounds, then thinned out.
+
+Three rules decide. A recipe whose interval lies beyond a bound is infeasible. One
+whose interval spans it is re-measured once; if it stays uncertain it is carried on
+only where no certain recipe has a base loss at least as good, and only the
+confirmation can make it feasible. Of the rest, one is dominated if another of
+equal ``layers`` has the lower base loss and is not measurably slower; base loss
+says nothing across ``layers``, because training heals them differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from autotune.candidate import Recipe
+from autotune.constraint import Verdict
+from autotune.measurement import Measurement
+from autotune.units import format_quantity
+
+from .ledger import Ledger, untrained
+from .settings import SearchSettings
+from .verdicts import cost_constraints, cost_verdict
+
+__all__ = ["CensusEntry", "CensusState", "census_entries", "latency_of", "surviving_recipes"]
+
+
+class CensusState(StrEnum):
+    """What the census says about a recipe."""
+
+    KEPT = "kept"
+    BORDERLINE = "borderline"
+    DOMINATED = "dominated"
+    INFEASIBLE = "infeasible"
+    UNCERTAIN = "uncertain"
+    FAILED = "failed"
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CensusEntry:
+    """A recipe's place after the census; ``reason`` is for people."""
+
+    recipe: Recipe
+    state: CensusState
+    reason: str
+
+
+def latency_of(metrics: dict[str, Measurement]) -> Measurement | None:
+    """Return the 95th percentile of request latency, else its median, else None."""
+    return metrics.get("latency.p95") or metrics.get("latency.p50")
+
+
+def census_entries(settings: SearchSettings, ledger: Ledger) -> dict[str, CensusEntry]:
+    """Return the place of every recipe, by its name, in the order of ``settings.recipes``."""
+    judged = {recipe.name: _judge(settings, ledger, recipe) for recipe in settings.recipes}
+    kept = [entry.recipe for entry in judged.values() if entry.state is CensusState.KEPT]
+    for recipe, better in _dominated(ledger, kept):
+        reason = f"{better.name} has the lower base loss and is not measurably slower"
+        judged[recipe.name] = CensusEntry(recipe=recipe, state=CensusState.DOMINATED, reason=reason)
+    for entry in list(judged.values()):
+        if entry.state is CensusState.UNCERTAIN and not _is_beaten(ledger, entry.recipe, kept):
+            judged[entry.recipe.name] = CensusEntry(
+                recipe=entry.recipe,
+                state=CensusState.BORDERLINE,
+                reason="spans a bound, but no certain recipe has a base loss as good",
+            )
+    return judged
+
+
+def surviving_recipes(settings: SearchSettings, ledger: Ledger) -> tuple[Recipe, ...]:
+    """Return the recipes that trainings are built with, in the order of the settings."""
+    carried = (CensusState.KEPT, CensusState.BORDERLINE)
+    entries = census_entries(settings, ledger).values()
+    return tuple(entry.recipe for entry in entries if entry.state in carried)
+
+
+def _judge(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> CensusEntry:
+    failure, base = ledger.recipe_failure(recipe), untrained(recipe)
+    if failure:
+        reason = f"{failure.status}: {failure.reason}"
+        return CensusEntry(recipe=recipe, state=CensusState.FAILED, reason=reason)
+    costs = ledger.census_costs(recipe)
+    verdict = cost_verdict(settings.constraints, costs)
+    if verdict is Verdict.FAIL:
+        reason = f"violates {_broken(settings, costs)}"
+        return CensusEntry(recipe=recipe, state=CensusState.INFEASIBLE, reason=reason)
+    if base.name not in ledger.scores or base.name not in ledger.census:
+        reason = "the census ended before it was built and timed"
+        return CensusEntry(recipe=recipe, state=CensusState.NOT_TRIED, reason=reason)
+    if verdict is Verdict.UNCERTAIN:
+        reason = "its interval spans a bound after all rounds"
+        return CensusEntry(recipe=recipe, state=CensusState.UNCERTAIN, reason=reason)
+    return CensusEntry(recipe=recipe, state=CensusState.KEPT, reason="meets every bound on cost")
+
+
+def _broken(settings: SearchSettings, costs: dict[str, Measurement]) -> str:
+    return ", ".join(
+        f"{bound} with {format_quantity(costs[bound.metric].value, bound.unit)}"
+        for bound in cost_constraints(settings.constraints)
+        if bound.metric in costs and bound.verdict(costs[bound.metric]) is Verdict.FAIL
+    )
+
+
+def _base_nll(ledger: Ledger, recipe: Recipe) -> float:
+    return ledger.scores[untrained(recipe).name].nll
+
+
+def _dominated(ledger: Ledger, recipes: Sequence[Recipe]) -> list[tuple[Recipe, Recipe]]:
+    """Return (dominated, by which). Overlap is not transitive, so only kept ones dominate."""
+    kept: list[Recipe] = []
+    pairs = []
+    for recipe in sorted(recipes, key=lambda r: (_base_nll(ledger, r), r.name)):
+        better = next((k for k in kept if not _is_faster(ledger, recipe, k)), None)
+        if better is None:
+            kept.append(recipe)
+        else:
+            pairs.append((recipe, better))
+    return pairs
+
+
+def _is_faster(ledger: Ledger, recipe: Recipe, other: Recipe) -> bool:
+    """Whether ``recipe`` is measurably faster than ``other``, or cannot be compared with it."""
+    first, second = (latency_of(ledger.census_costs(r)) for r in (recipe, other))
+    if recipe.layers != other.layers or first is None or second is None:
+        return True
+    return (first.ci95 or (0, first.value))[1] < (second.ci95 or (second.value, 0))[0]
+
+
+def _is_beaten(ledger: Ledger, recipe: Recipe, certain: Sequence[Recipe]) -> bool:
+    return any(
+        other.layers == recipe.layers and _base_nll(ledger, other) <= _base_nll(ledger, recipe)
+        for other in certain
+    )

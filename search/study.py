@@ -1,0 +1,307 @@
+"""The Optuna study of a run: every trial as others can read it, and the sampler.
+
+The journal of the run is the truth; the study file is made from it. It is deleted
+and written anew when a run is resumed, so only ``observe`` calls are needed to
+rebuild it, and a half-written file harms nobody.
+
+Every started training is a trial from its first rung on. It is told when it is
+scored; each further recipe is a trial of its own with the same parameters. Losses
+of low rungs are attributes, never values.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from autotune.candidate import AdapterConfig, Candidate
+from autotune.errors import UsageError
+from autotune.plain import to_plain
+from autotune.steps import OutcomeStatus
+
+from .settings import SamplerName, SearchSettings, derive_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from filelock import FileLock
+    from optuna import Study, Trial
+    from optuna.samplers import BaseSampler
+
+__all__ = ["StudyRecord"]
+
+_RECIPE = "recipe"
+_STARTUP_TRIALS = 5  # the portfolio counts; facts, 1.3
+OBJECTIVES = ("error", "latency_p95_s")
+
+
+class StudyRecord:
+    """One study in a journal file, held by this process alone; a context manager.
+
+    Args:
+        path: the journal file; None keeps the study in memory.
+        name: of the study.
+
+    Raises:
+        UsageError: another process holds the file.
+    """
+
+    def __init__(self, path: Path | None = None, *, name: str = "autotune") -> None:
+        self._path = path
+        self._name = name
+        self._lock = _held(path) if path is not None else None
+        self._opened: tuple[SearchSettings, Study] | None = None
+        self._running: dict[str, Trial] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def open(self, settings: SearchSettings) -> None:
+        """Begin an empty study for ``settings``; a file from before is replaced."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+        self._running.clear()
+        self._opened = None
+        self._settings = settings
+
+    @property
+    def study(self) -> Study:
+        """The Optuna study; made at first use, since importing optuna takes a while."""
+        if self._opened is None:
+            self._opened = (self._settings, self._create())
+        return self._opened[1]
+
+    def _create(self) -> Study:
+        import optuna  # noqa: PLC0415 - heavy
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            study_name=self._name,
+            storage=_storage(self._path),
+            directions=["minimize", "minimize"],
+        )
+        with _experimental():
+            study.set_metric_names(list(OBJECTIVES))
+        study.set_user_attr("constraints", [str(c) for c in self._settings.constraints])
+        study.set_user_attr("seed", self._settings.seed)
+        return study
+
+    # Proposals
+
+    def propose(self, *, index: int, recipe: str, taken: Collection[str]) -> AdapterConfig:
+        """Ask for the config of training number ``index``; the trial stays open.
+
+        A config among the names ``taken`` is closed as a duplicate. The sampler is
+        seeded anew from the run's seed and ``index``, so the answer depends on the
+        trials in the study and on nothing else in this process.
+        """
+        study = self.study
+        study.sampler = _sampler(
+            self._settings.sampler, derive_seed(self._settings.seed, "ask", index)
+        )
+        study.enqueue_trial({_RECIPE: recipe})
+        with _experimental():
+            trial = study.ask()
+        adapter = self._suggest(trial)
+        if adapter.name in taken or adapter.name in self._running:
+            self._end(trial, outcome="duplicate", reason="this config was tried before")
+        else:
+            self._running[adapter.name] = trial
+        return adapter
+
+    def _suggest(self, trial: Trial) -> AdapterConfig:
+        trial.suggest_categorical(_RECIPE, [recipe.name for recipe in self._settings.recipes])
+        return self._settings.space.suggest(trial)
+
+    def _enqueued(self, adapter: AdapterConfig, recipe: str) -> Trial:
+        params = {_RECIPE: recipe, **self._settings.space.to_params(adapter)}
+        self.study.enqueue_trial(params)
+        trial = self.study.ask()
+        self._suggest(trial)
+        return trial
+
+    # What happened
+
+    def started(
+        self, adapter: AdapterConfig, *, recipe: str, constraints: Mapping[str, float], origin: str
+    ) -> None:
+        """Open the trial of a training, with the constraint values of its recipe."""
+        if adapter.name not in self._running:
+            self._running[adapter.name] = self._enqueued(adapter, recipe)
+        trial = self._running[adapter.name]
+        _set_constraints(trial, constraints)
+        trial.set_user_attr("adapter", adapter.name)
+        trial.set_user_attr("adapter_config", to_plain(adapter))
+        trial.set_user_attr("origin", origin)
+
+    def reached(self, adapter: AdapterConfig, *, fraction: float, nll: float) -> None:
+        """Note the loss of a rung."""
+        self._running[adapter.name].set_user_attr(f"nll_at_{fraction:.2f}", nll)
+
+    def scored(
+        self,
+        candidate: Candidate,
+        *,
+        values: tuple[float, float],
+        constraints: Mapping[str, float],
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Tell a candidate that was trained to the end and scored."""
+        trial = self._trial_of(candidate)
+        _set_constraints(trial, constraints)
+        self._describe(trial, candidate, OutcomeStatus.MEASURED)
+        for name, value in facts.items():
+            trial.set_user_attr(name, value)
+        self.study.tell(trial, list(values))
+
+    def failed(self, candidate: Candidate, *, outcome: OutcomeStatus, reason: str) -> None:
+        """Tell a trained candidate that could not be built or scored, without any number."""
+        trial = self._trial_of(candidate)
+        self._describe(trial, candidate, outcome)
+        self._end(trial, outcome=outcome.value, reason=reason)
+
+    def training_failed(self, adapter: AdapterConfig, *, outcome: str, reason: str) -> None:
+        """Tell a training that failed, without any number."""
+        self._end(self._running.pop(adapter.name), outcome=outcome, reason=reason)
+
+    def infeasible(self, recipe: str, *, constraints: Mapping[str, float], reason: str) -> None:
+        """Tell that no training can make ``recipe`` feasible.
+
+        Its parameters are drawn, and nothing was trained: the bound fails whatever
+        they are. Pruned with its constraint values, since a failure would teach the
+        sampler nothing and it would ask for the recipe again (facts, 1.1).
+        """
+        from optuna.trial import TrialState  # noqa: PLC0415 - heavy
+
+        adapter = self._settings.space.draw(derive_seed(self._settings.seed, "census", recipe))
+        trial = self._enqueued(adapter, recipe)
+        _set_constraints(trial, constraints)
+        trial.set_user_attr("outcome", OutcomeStatus.INFEASIBLE.value)
+        trial.set_user_attr("reason", f"{reason}; by the census, nothing was trained")
+        trial.set_user_attr(_RECIPE, recipe)
+        self.study.tell(trial, state=TrialState.PRUNED)
+
+    def finish(self) -> None:
+        """Tell the trials that were never trained to the end."""
+        from optuna.trial import TrialState  # noqa: PLC0415 - heavy
+
+        for trial in self._running.values():
+            trial.set_user_attr("outcome", "stopped early")
+            self.study.tell(trial, state=TrialState.PRUNED)
+        self._running.clear()
+
+    def _trial_of(self, candidate: Candidate) -> Trial:
+        """Return the open trial of the training, or a new one for a further recipe."""
+        if candidate.adapter is None:
+            raise ValueError("the untrained model is no trial")
+        trial = self._running.get(candidate.adapter.name)
+        if trial is not None and trial.params[_RECIPE] == candidate.recipe.name:
+            return self._running.pop(candidate.adapter.name)
+        return self._enqueued(candidate.adapter, candidate.recipe.name)
+
+    def _describe(self, trial: Trial, candidate: Candidate, outcome: OutcomeStatus) -> None:
+        trial.set_user_attr("adapter_config", to_plain(candidate.adapter))
+        for name, value in {
+            "candidate": candidate.name,
+            "training": candidate.training,
+            _RECIPE: candidate.recipe.name,
+            "outcome": outcome.value,
+        }.items():
+            trial.set_user_attr(name, value)
+
+    def _end(self, trial: Trial, *, outcome: str, reason: str) -> None:
+        from optuna.trial import TrialState  # noqa: PLC0415 - heavy
+
+        trial.set_user_attr("outcome", outcome)
+        trial.set_user_attr("reason", reason)
+        self.study.tell(trial, state=TrialState.FAIL)
+
+
+def _held(path: Path) -> FileLock:
+    """Return the lock beside ``path``, held."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - only where a file is used
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Optuna's own lock is PATH.lock, taken for single writes.
+    lock = FileLock(path.with_name(f"{path.name}.held"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"The study file {str(path)!r} is held by another process; let it end first,"
+            " or choose another output folder."
+        ) from error
+    return lock
+
+
+def _storage(path: Path | None) -> Any:
+    """Return a journal storage; a journal is ten times cheaper than SQLite (facts, 1.1)."""
+    if path is None:
+        return None
+    from optuna.storages import JournalStorage  # noqa: PLC0415 - heavy
+    from optuna.storages.journal import (  # noqa: PLC0415 - heavy
+        JournalFileBackend,
+        JournalFileOpenLock,
+    )
+
+    # The default lock makes a symbolic link, which Windows allows to few.
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+
+
+def _set_constraints(trial: Trial, constraints: Mapping[str, float]) -> None:
+    """Set values that are not set yet; Optuna keeps the first of each key."""
+    known = trial.constraints
+    for name, value in constraints.items():
+        if name not in known:
+            trial.set_constraint(name, value)
+
+
+def _sampler(name: SamplerName, seed: int) -> BaseSampler:
+    """Return a fresh sampler.
+
+    Raises:
+        UsageError: the Gaussian process needs libraries that are absent.
+    """
+    from optuna import samplers  # noqa: PLC0415 - heavy
+
+    match name:
+        case SamplerName.TPE:
+            return samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
+        case SamplerName.NSGAII:
+            return samplers.NSGAIISampler(seed=seed)
+        case SamplerName.GP:
+            try:
+                return samplers.GPSampler(seed=seed, n_startup_trials=_STARTUP_TRIALS)
+            except ImportError as error:
+                raise UsageError(
+                    "The sampler 'gp' needs scipy and torch; install them or take 'tpe'."
+                ) from error
+        case SamplerName.RANDOM | SamplerName.GRID:
+            return samplers.RandomSampler(seed=seed)
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Silence Optuna's notes that an interface may still change; its version is pinned."""
+    from optuna.exceptions import ExperimentalWarning  # noqa: PLC0415 - heavy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield

@@ -1,0 +1,89 @@
+"""Turns what the ledger holds into trials of the study: values, constraints, outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotune.candidate import AdapterConfig, Candidate, Recipe
+from autotune.errors import RunError
+from autotune.steps import TrainStep
+
+from .ledger import Ledger
+from .settings import SearchSettings
+from .standing import CensusEntry, latency_of
+from .study import StudyRecord
+from .verdicts import cost_constraints, violations
+
+__all__ = ["TrialRecorder"]
+
+_SHOWN = ("accuracy", "macro_f1", "nll", "size", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecorder:
+    """Writes the study of a run; called after the ledger has taken an outcome in."""
+
+    settings: SearchSettings
+    ledger: Ledger
+    study: StudyRecord
+
+    def infeasible(self, entry: CensusEntry) -> None:
+        """Record a recipe that the census ruled out."""
+        self.study.infeasible(
+            entry.recipe.name,
+            constraints=self._cost_violations(entry.recipe),
+            reason=entry.reason,
+        )
+
+    def started(self, adapter: AdapterConfig, recipe: Recipe) -> None:
+        """Record that a training began, as the trial of ``recipe``."""
+        is_first = adapter in self.settings.first_configs
+        self.study.started(
+            adapter,
+            recipe=recipe.name,
+            constraints=self._cost_violations(recipe),
+            origin="portfolio" if is_first else str(self.settings.sampler),
+        )
+
+    def trained(self, step: TrainStep) -> None:
+        """Record a rung, or that the training failed."""
+        training = self.ledger.trainings[step.adapter.name]
+        if training.failure is None:
+            nll = training.nll[step.fraction]
+            self.study.reached(step.adapter, fraction=step.fraction, nll=nll)
+        else:
+            self.study.training_failed(
+                step.adapter,
+                outcome=training.failure.status.value,
+                reason=training.failure.reason,
+            )
+
+    def scored(self, candidate: Candidate) -> None:
+        """Record a candidate at the end of its training, scored or failed.
+
+        Raises:
+            RunError: its recipe was timed without any latency.
+        """
+        score = self.ledger.scores.get(candidate.name)
+        if score is None:
+            failure = self.ledger.failures[candidate.name]
+            self.study.failed(candidate, outcome=failure.status, reason=failure.reason)
+            return
+        metrics = self.ledger.metrics(candidate)
+        latency = latency_of(metrics)
+        if latency is None:
+            raise RunError(
+                f"{candidate.recipe.name} was timed without a latency, and a trial needs one;"
+                " measure latency.p95 or latency.p50 in the census."
+            )
+        self.study.scored(
+            candidate,
+            values=(1 - score.accuracy, latency.value),
+            constraints=violations(self.settings.constraints, metrics),
+            facts={name: metrics[name].value for name in _SHOWN if name in metrics},
+        )
+
+    def _cost_violations(self, recipe: Recipe) -> Mapping[str, float]:
+        bounds = cost_constraints(self.settings.constraints)
+        return violations(bounds, self.ledger.census_costs(recipe))

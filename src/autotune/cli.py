@@ -1,0 +1,212 @@
+"""The command line: reads flags, calls the library, prints, exits. It computes nothing.
+
+``autotune --target cpu --max-latency 100ms`` tunes; verbs stand beside it
+(``autotune resume RUN``). Heavy imports happen inside the commands, so that
+``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotune import __version__
+from autotune.errors import AutotuneError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="autotune",
+    no_args_is_help=False,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
+_DATA = "Model and data"
+_RUN = "Run"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"autotune {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def tune(  # the flags of DESIGN.md, one argument each
+    context: typer.Context,
+    *,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Where the model will run: auto, cpu, cuda, ... or a comma list;"
+            " NAME@/path/to/python for another interpreter.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Hub id, folder, .gguf file, or pypi:DIST==VERSION#sha256=..."
+            "  [default: the demo's]",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="json, jsonl, csv or parquet file, or a hub data set id.  [default: the demo's]",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Text of a row; the last {field} and what follows is the answer."
+            r" For example '### Text: {phrase}\n### The tone is:\n{tone}'.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="classification or generation.  [default: by the data]", rich_help_panel=_DATA
+        ),
+    ] = None,
+    validation_data: Annotated[
+        str | None, typer.Option(help="Your own validation split.", rich_help_panel=_DATA)
+    ] = None,
+    test_data: Annotated[
+        str | None, typer.Option(help="Your own test split.", rich_help_panel=_DATA)
+    ] = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option(help="p95 of the request latency, batch 1.", rich_help_panel=_BOUNDS),
+    ] = None,
+    max_ttft: Annotated[
+        str | None,
+        typer.Option(help="p95 of the time to the first token.", rich_help_panel=_BOUNDS),
+    ] = None,
+    max_tpot: Annotated[
+        str | None,
+        typer.Option(help="p95 of the time per further token.", rich_help_panel=_BOUNDS),
+    ] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Peak memory of the process.", rich_help_panel=_BOUNDS)
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Size of the model on disk.", rich_help_panel=_BOUNDS)
+    ] = None,
+    min_accuracy: Annotated[
+        str | None, typer.Option(help="Accuracy of the chosen model.", rich_help_panel=_BOUNDS)
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="General form: 'tpot.p95<=50ms'. May be repeated.", rich_help_panel=_BOUNDS
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall time, downloads excluded.  [default: 12m for the demo, 1h on your data]",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Trained models scored at most.", min=1, rich_help_panel=_RUN)
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(help="tpe, nsgaii, gp, random or grid.", rich_help_panel=_RUN)
+    ] = "tpe",
+    seed: Annotated[int, typer.Option(min=0, help="Of everything.", rich_help_panel=_RUN)] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Run folder.  [default: results/<time>-<target>/]", rich_help_panel=_RUN),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and stop.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the report as JSON on stdout.", rich_help_panel=_RUN),
+    ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run Python code that a model repository brings.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=_RUN)
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Find the best fine-tuned, quantised model that meets your bounds on your hardware.
+
+    Without --model and --data it runs the built-in demo. Exit codes: 0 a feasible
+    model, 1 nothing feasible, 2 usage, 3 hardware, 4 a run failed, 130 interrupted.
+    """
+    del version, debug
+    if context.invoked_subcommand is not None:
+        return
+    from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
+    from autotune.runner import tune as run  # noqa: PLC0415
+
+    maxima = {
+        "latency.p95": max_latency,
+        "ttft.p95": max_ttft,
+        "tpot.p95": max_tpot,
+        "memory": max_memory,
+        "size": max_size,
+    }
+    config = resolve_config(
+        target=target,
+        model=model,
+        data=data,
+        template=template,
+        kind=task,
+        validation_data=validation_data,
+        test_data=test_data,
+        bounds=Bounds(maxima=maxima, min_accuracy=min_accuracy, general=tuple(constraint or ())),
+        budget=budget,
+        trials=trials,
+        sampler=sampler,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+    )
+    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json))
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="Run folder, as printed when it was interrupted.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
+) -> None:
+    """Go on with an interrupted run: no finished step is done again."""
+    from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
+
+    raise typer.Exit(resume_run(run, as_json=as_json))
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line and their exit code."""
+    try:
+        app(standalone_mode=True)
+    except AutotuneError as error:
+        if "--debug" in sys.argv:
+            raise
+        label = "usage" if isinstance(error, UsageError) else "error"
+        typer.echo(f"autotune: {label}: {error}", err=True)
+        sys.exit(error.exit_code)

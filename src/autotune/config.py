@@ -1,0 +1,224 @@
+"""What a run was asked to do, resolved from flags: the one place where defaults live.
+
+A ``RunConfig`` is plain data. It is written to ``run.json`` when a run starts,
+and ``autotune resume`` starts from that file alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from autotune import demo
+from autotune.constraint import Constraint, parse_constraint
+from autotune.errors import OutputError, UsageError
+from autotune.plain import from_plain, to_plain
+from autotune.units import parse_duration, parse_fraction, parse_size
+
+__all__ = [
+    "DEMO_BUDGET_S",
+    "OWN_DATA_BUDGET_S",
+    "SAMPLERS",
+    "Bounds",
+    "RunConfig",
+    "default_output",
+    "prepare_output",
+    "resolve_config",
+]
+
+SAMPLERS = ("tpe", "nsgaii", "gp", "random", "grid")
+
+DEMO_BUDGET_S = 720.0
+OWN_DATA_BUDGET_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Constraint flags as typed; ``resolve`` reads them.
+
+    Attributes:
+        maxima: metric to bound as text, for the ``--max-...`` flags that were given.
+        min_accuracy: as text, or None.
+        general: texts of ``--constraint``.
+    """
+
+    maxima: dict[str, str | None] = field(default_factory=dict)
+    min_accuracy: str | None = None
+    general: tuple[str, ...] = ()
+
+    def resolve(self) -> tuple[Constraint, ...]:
+        """Return the constraints, one per metric and direction.
+
+        Raises:
+            UsageError: a metric bounded twice in one direction, or an unknown one.
+            UnitError: a bound without unit.
+        """
+        found = [self._maximum(metric, text) for metric, text in self.maxima.items() if text]
+        if self.min_accuracy:
+            bound = parse_fraction(self.min_accuracy, what="--min-accuracy")
+            found.append(Constraint(metric="accuracy", op=">=", bound=bound))
+        found += [parse_constraint(text) for text in self.general]
+        seen: set[tuple[str, str]] = set()
+        for constraint in found:
+            if (constraint.metric, constraint.op) in seen:
+                raise UsageError(
+                    f"{constraint.metric} is bounded twice with {constraint.op};"
+                    f" leave one of them out (the last one says {constraint})."
+                )
+            seen.add((constraint.metric, constraint.op))
+        return tuple(found)
+
+    def _maximum(self, metric: str, text: str) -> Constraint:
+        flag = f"--max-{metric.partition('.')[0]}"
+        parse = parse_size if metric in ("memory", "size") else parse_duration
+        return Constraint(metric=metric, op="<=", bound=parse(text, what=flag))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides what a run does.
+
+    Attributes:
+        target: ``auto`` or a comma list of target names.
+        model: model source (hub id, folder, .gguf, pypi:...).
+        data: file or hub data set id.
+        template: text with the fields of a row in braces.
+        kind: classification or generation; None lets the data decide.
+        validation_data, test_data: split files of the user's own.
+        constraints: bounds that a chosen model meets.
+        budget_s: wall time, downloads excluded; None with ``max_trials`` given.
+        max_trials: candidates scored at most; None for no such limit.
+        seed: of splits, training and search.
+        sampler: Optuna sampler by name.
+        trust_remote_code: run Python code that a model repository brings.
+        is_demo: the built-in demo was asked for.
+    """
+
+    target: str = "auto"
+    model: str = demo.MODEL
+    data: str = ""
+    template: str = demo.TEMPLATE
+    kind: Literal["classification", "generation"] | None = None
+    validation_data: str | None = None
+    test_data: str | None = None
+    constraints: tuple[Constraint, ...] = ()
+    budget_s: float | None = DEMO_BUDGET_S
+    max_trials: int | None = None
+    seed: int = 0
+    sampler: str = "tpe"
+    trust_remote_code: bool = False
+    is_demo: bool = True
+
+    @property
+    def data_path(self) -> str:
+        """The data file; empty means the demo's, wherever the package is installed."""
+        return self.data or str(demo.data_path())
+
+    def save(self, path: Path) -> None:
+        """Write ``run.json``."""
+        path.write_text(json.dumps(to_plain(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> RunConfig:
+        """Read ``run.json``.
+
+        Raises:
+            UsageError: the folder is no run, or its file is damaged.
+        """
+        try:
+            return from_plain(cls, json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UsageError(
+                f"{str(path.parent)!r} is no run folder: it has no run.json."
+            ) from None
+        except ValueError as error:
+            raise UsageError(f"{str(path)!r} is damaged: {error}. Start a new run.") from None
+
+
+def default_output(target: str, *, now: float | None = None) -> Path:
+    """Return ``results/<time>-<target>``, with a counter where that exists."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    name = f"{stamp}-{target.replace(',', '+').replace('/', '_').replace('@', '_')}"
+    path = Path("results") / name
+    count = 1
+    while path.exists():
+        count += 1
+        path = Path("results") / f"{name}-{count}"
+    return path
+
+
+def prepare_output(path: Path) -> None:
+    """Make the run folder.
+
+    Raises:
+        OutputError: it exists already, or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True)
+        (path / "logs").mkdir()
+    except FileExistsError:
+        raise OutputError(
+            f"--output {str(path)!r} exists already and nothing is overwritten;"
+            f" choose another name, or go on with it: autotune resume {path}."
+        ) from None
+    except OSError as error:
+        raise OutputError(
+            f"--output {str(path)!r} cannot be written ({error.strerror}); choose another folder."
+        ) from None
+
+
+def resolve_config(
+    *,
+    target: str,
+    model: str | None,
+    data: str | None,
+    template: str | None,
+    kind: str | None,
+    validation_data: str | None,
+    test_data: str | None,
+    bounds: Bounds,
+    budget: str | None,
+    trials: int | None,
+    sampler: str,
+    seed: int,
+    trust_remote_code: bool,
+) -> RunConfig:
+    """Return the configuration that the flags ask for.
+
+    Raises:
+        UsageError: flags that contradict each other or miss a partner.
+        UnitError: a quantity without unit.
+    """
+    if kind not in (None, "classification", "generation"):
+        raise UsageError(f"--task is classification or generation, got {kind!r}.")
+    if data and not template:
+        raise UsageError(
+            f"--data {data!r} needs --template, which says how a row becomes text;"
+            r" for example --template '### Text: {phrase}\n### The tone is:\n{tone}'."
+        )
+    if not data and (template or validation_data or test_data):
+        raise UsageError("--template, --validation-data and --test-data need --data; add it.")
+    if sampler not in SAMPLERS:
+        raise UsageError(f"--sampler is one of {', '.join(SAMPLERS)}, got {sampler!r}.")
+    budget_s = parse_duration(budget, what="--budget") if budget else None
+    if budget_s is None and trials is None:
+        budget_s = OWN_DATA_BUDGET_S if data else DEMO_BUDGET_S
+    return RunConfig(
+        target=target,
+        model=model or demo.MODEL,
+        data=data or "",
+        template=template or demo.TEMPLATE,
+        kind="generation" if kind == "generation" else "classification" if kind else None,
+        validation_data=validation_data,
+        test_data=test_data,
+        constraints=bounds.resolve(),
+        budget_s=budget_s,
+        max_trials=trials,
+        seed=seed,
+        sampler=sampler,
+        trust_remote_code=trust_remote_code,
+        is_demo=not data,
+    )

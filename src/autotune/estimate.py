@@ -1,0 +1,163 @@
+"""What a run will cost before anything was measured: time, disk and memory, with the basis.
+
+The reference figures are those of a 135M-parameter model on two AVX512-BF16
+cores; they are scaled by model size, cores and instruction set. The planner
+replaces every estimate by what it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.candidate import Algorithm, Precision, Recipe
+
+__all__ = ["Estimates", "Estimator", "assumed_gflops", "free_disk_bytes"]
+
+_REFERENCE_PARAMETERS = 135e6
+_REFERENCE_GFLOPS = 164.0  # fp32 matrix product, two cores
+# Half of the fp32 peak at 2.5 GHz: 2 operations x lanes x units x clock.
+_GFLOPS_PER_CORE = (("avx512f", 80.0), ("avx2", 40.0), ("asimd", 20.0), ("neon", 20.0))
+_GFLOPS_OTHER = 10.0
+_REFERENCE_TOKENS_PER_S = 430.0  # LoRA on all linear layers, bf16
+_BF16_SPEEDUP = 3.2  # training, measured bf16 against fp32 on the reference machine
+_REQUEST_S = 0.055  # 22 prompt tokens, int8
+# Bytes per weight of the built graph, with the embedding that stays wider in int4.
+_BYTES_PER_WEIGHT: Mapping[Precision, float] = {
+    Precision.FP32: 4.04,
+    Precision.FP16: 2.02,
+    Precision.BF16: 2.02,
+    Precision.INT8: 2.0,
+    Precision.INT4: 0.87,
+}
+_BUILD_S: Mapping[Algorithm | None, float] = {
+    Algorithm.K_QUANT: 28.0,
+    Algorithm.K_QUANT_MIXED: 30.0,
+}
+_BUILD_OTHER_S = 7.0
+# Peak of the builder over the bf16 checkpoint (facts on the builder, 1.7).
+_BUILD_MEMORY_FACTOR = 6.0
+_BUILD_MEMORY_FACTOR_K_QUANT = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """A run's expected cost.
+
+    Attributes:
+        tokens_per_s: training speed.
+        epochs: passes over the training data that fit the budget.
+        training_s: one full training.
+        stage_s: prior cost per stage, as the planner's settings want them.
+        disk_bytes: what the store will grow by at most.
+        memory_bytes: peak of the largest worker.
+        basis: where the figures come from, for people.
+    """
+
+    tokens_per_s: float
+    epochs: float
+    training_s: float
+    stage_s: dict[str, float]
+    disk_bytes: float
+    memory_bytes: float
+    basis: str
+
+
+def assumed_gflops(isa: Sequence[str], cores: float) -> float:
+    """Return a matrix-product rate in GFLOP/s (fp32) from the instruction set and the cores.
+
+    A table and not a measurement on purpose: the length of a training follows from it,
+    and the same request must give the same trainings however busy the machine is.
+    """
+    per_core = next((rate for name, rate in _GFLOPS_PER_CORE if name in isa), _GFLOPS_OTHER)
+    return per_core * max(1.0, cores)
+
+
+def free_disk_bytes(path: Path) -> int:
+    """Return the free bytes of the file system that will hold ``path``."""
+    import shutil  # noqa: PLC0415
+
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """Estimates for one model and one data set on one machine.
+
+    Attributes:
+        parameters: weights of the model.
+        train_tokens: of one pass over the training rows, padding left out.
+        scored_rows: rows of the validation split.
+        gflops: ``assumed_gflops`` of the machine.
+        has_bf16: the CPU multiplies bf16 natively.
+    """
+
+    parameters: int
+    train_tokens: int
+    scored_rows: int
+    gflops: float
+    has_bf16: bool
+
+    # One training may take this share of the budget: three are started, two finished,
+    # and census, builds and confirmation need about half.
+    _training_share = 0.17
+    _most_epochs = 3.0
+    _fewest_epochs = 0.3
+
+    def estimate(self, recipes: Sequence[Recipe], budget_s: float | None) -> Estimates:
+        """Return what a run over ``recipes`` will cost."""
+        speed = self._tokens_per_s()
+        epoch_s = self.train_tokens / speed
+        epochs = self._most_epochs
+        if budget_s is not None:
+            fitting = self._training_share * budget_s / epoch_s
+            epochs = min(self._most_epochs, max(self._fewest_epochs, round(fitting, 1)))
+        return Estimates(
+            tokens_per_s=speed,
+            epochs=epochs,
+            training_s=epochs * epoch_s,
+            stage_s=self._stage_s(recipes, epochs * epoch_s),
+            disk_bytes=self._disk_bytes(recipes),
+            memory_bytes=self._memory_bytes(recipes),
+            basis=(
+                f"{self.parameters / 1e6:.0f}M weights, {self.gflops:.0f} GFLOP/s fp32 assumed"
+                f" for its cores, {'bf16' if self.has_bf16 else 'fp32'} training"
+            ),
+        )
+
+    def _tokens_per_s(self) -> float:
+        speed = _REFERENCE_TOKENS_PER_S * self._scale()
+        return speed if self.has_bf16 else speed / _BF16_SPEEDUP
+
+    def _scale(self) -> float:
+        """Return how much faster than the reference one pass over a token is."""
+        return _REFERENCE_PARAMETERS / self.parameters * self.gflops / _REFERENCE_GFLOPS
+
+    def _stage_s(self, recipes: Sequence[Recipe], training_s: float) -> dict[str, float]:
+        size = self.parameters / _REFERENCE_PARAMETERS
+        request_s = _REQUEST_S / self._scale()
+        stages = {
+            "finetune": training_s,
+            "merge": 3.0 * size,
+            "build": _BUILD_OTHER_S * size,
+            "score": 2.0 + self.scored_rows * request_s,
+            "measure": 2.0 + 40 * request_s,
+        }
+        for recipe in recipes:
+            stages[f"build:{recipe.name}"] = _BUILD_S.get(recipe.algorithm, _BUILD_OTHER_S) * size
+        return stages
+
+    def _disk_bytes(self, recipes: Sequence[Recipe]) -> float:
+        built = sum(_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes) * self.parameters
+        merged = 4.0 * self.parameters
+        # The census builds everything once; after it about three trainings are built
+        # with at most half of the recipes, and the deploy folder is linked or copied.
+        return built + 3 * (built / 2 + merged)
+
+    def _memory_bytes(self, recipes: Sequence[Recipe]) -> float:
+        slow = {Algorithm.K_QUANT, Algorithm.K_QUANT_MIXED}
+        has_k_quant = any(recipe.algorithm in slow for recipe in recipes)
+        factor = _BUILD_MEMORY_FACTOR_K_QUANT if has_k_quant else _BUILD_MEMORY_FACTOR
+        return factor * 2.0 * self.parameters

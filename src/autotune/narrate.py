@@ -1,0 +1,203 @@
+"""What a run says: one line per event, the plan, and the result. Words only, no decisions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from autotune.config import RunConfig
+from autotune.measurement import Measurement
+from autotune.plain import to_plain
+from autotune.progress import Progress
+from autotune.reports import PlanRow, RunReport, make_console, plan_table, run_summary
+from autotune.search import SearchSettings, StagedPlanner
+from autotune.session import Session
+from autotune.steps import Event, MeasureStep, OutcomeStatus, ScoreStep, Step, TestStep, TrainStep
+from autotune.units import format_duration, format_quantity, format_size
+
+__all__ = ["Narrator", "print_plan", "print_report"]
+
+
+class Narrator:
+    """Tells ``progress`` what happens."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._planner: StagedPlanner | None = None
+        self._budget_s: float | None = None
+        self._elapsed_s = 0.0
+
+    def watch(self, planner: StagedPlanner, settings: SearchSettings) -> None:
+        """Take the best so far and the time left from ``planner`` from now on."""
+        self._planner = planner
+        self._budget_s = settings.budget_s
+
+    def opening(self, config: RunConfig) -> None:
+        """Say what the bounds mean, first of all."""
+        bounds = ", ".join(str(constraint) for constraint in config.constraints) or "no bounds"
+        limits = [format_duration(config.budget_s)] if config.budget_s else []
+        limits += [f"{config.max_trials} trials"] if config.max_trials else []
+        self._progress.line(
+            f"autotune: {bounds}; latency is that of a whole request, batch 1, on your prompts;"
+            f" budget {' and '.join(limits)}"
+        )
+        if config.is_demo:
+            self._progress.line(
+                "No --data given: running the built-in demo (the tone of a phrase,"
+                f" model {config.model})."
+            )
+
+    def session(self, session: Session) -> None:
+        """Say what was found: target, model, data, recipes left out."""
+        architecture = session.source.architecture
+        self._progress.line(f"Target   {session.device}")
+        self._progress.line(
+            f"Model    {session.source.spec}: {architecture.name},"
+            f" {architecture.parameters / 1e6:.0f}M weights, {architecture.layers} layers"
+        )
+        for number, text in enumerate(session.task.summary.lines()):
+            self._progress.line(f"{'Data' if number == 0 else '':<8} {text}")
+        for warning in session.tokens.warnings:
+            self._progress.line(f"         warning: {warning}")
+        names = ", ".join(recipe.name for recipe in session.settings.recipes)
+        self._progress.line(f"Recipes  {names}")
+        for refusal in session.refused:
+            self._progress.line(f"         not {refusal.recipe.name}: {refusal.reason}")
+
+    def replaying(self, count: int, *, source: str) -> None:
+        """Say that recorded steps are not done again."""
+        self._progress.line(f"Replaying {count} steps from {source}.")
+
+    def starting(self, step: Step, why: str) -> None:
+        """Show what is going on now."""
+        is_timed = isinstance(step, MeasureStep)
+        self._look_ahead()
+        self._progress.working(f"{_title(step)}{f' ({why})' if why else ''}", silent=is_timed)
+
+    def _look_ahead(self) -> None:
+        """Refresh what the live line says about best and time left."""
+        if self._planner is None:
+            return
+        progress = self._planner.progress()
+        if progress.best is not None and progress.best_accuracy is not None:
+            self._progress.best = f"{progress.best_accuracy:.3f} {progress.best}"
+        if self._budget_s is not None:
+            self._progress.eta_s = self._budget_s - self._elapsed_s
+
+    def rest(self) -> None:
+        """Take the live line down."""
+        self._progress.rest()
+
+    def event(self, event: Event) -> None:
+        """Print what a step brought."""
+        self._progress.rest()
+        self._elapsed_s = event.elapsed_s
+        self._progress.line(
+            f"{_clock(event.elapsed_s)} {_title(event.step)}: {_brought(event)} [{_price(event)}]"
+        )
+
+    def line(self, text: str) -> None:
+        """Print one line that stays."""
+        self._progress.line(text)
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60):3d}:{int(seconds % 60):02d}"
+
+
+def _title(step: Step) -> str:
+    match step:
+        case TrainStep():
+            return f"train {step.adapter.name} to {step.fraction:.0%}"
+        case ScoreStep():
+            return f"build and score {step.candidate.name}"
+        case MeasureStep():
+            return f"measure ({step.purpose}) {len(step.candidates)} models x {step.rounds} rounds"
+        case TestStep():
+            return f"test split, {step.chosen.name} and {step.baseline.name}"
+
+
+def _price(event: Event) -> str:
+    if event.replayed:
+        return "from the record"
+    reused = f", {'+'.join(event.outcome.reused)} from the store" if event.outcome.reused else ""
+    return f"{format_duration(event.outcome.cost_s)}{reused}"
+
+
+def _brought(event: Event) -> str:
+    outcome = event.outcome
+    if outcome.status is not OutcomeStatus.MEASURED:
+        return f"{outcome.status}: {outcome.reason}"
+    if isinstance(event.step, MeasureStep):
+        parts = [
+            f"{name.removeprefix('untrained/')} {_shown(metrics)}"
+            for name, metrics in outcome.measurements.items()
+        ]
+        return "; ".join(parts)
+    return "; ".join(_shown(metrics) for metrics in outcome.measurements.values())
+
+
+_SHOWN = ("latency.p95", "latency.p50", "accuracy", "nll", "size")
+
+
+def _shown(metrics: dict[str, Measurement]) -> str:
+    names = [name for name in _SHOWN if name in metrics]
+    if "latency.p95" in names:
+        names = ["latency.p95"]
+    return ", ".join(
+        f"{name.replace('latency.', '')} {format_quantity(metrics[name].value, metrics[name].unit)}"
+        for name in names
+    )
+
+
+def print_plan(session: Session) -> None:
+    """Print the plan with its estimates on stdout."""
+    make_console(sys.stdout).print(plan_table(plan_rows(session)))
+
+
+def plan_rows(session: Session) -> list[PlanRow]:
+    """Return what a run will do and need, with the basis of each figure."""
+    estimates, settings = session.estimates, session.settings
+    stages = estimates.stage_s
+    builds = sum(stages[f"build:{recipe.name}"] for recipe in settings.recipes)
+    timed = len(settings.recipes) * settings.census_rounds * stages["measure"]
+    scored = len(settings.recipes) * stages["score"]
+    census = min(builds + timed + scored, settings.census_share * (settings.budget_s or 1e9))
+    budget = format_duration(settings.budget_s) if settings.budget_s else "no limit"
+    return [
+        PlanRow(
+            what=f"census of {len(settings.recipes)} recipes, untrained",
+            estimate=format_duration(census),
+            basis="build, score and two blocks each; " + estimates.basis,
+        ),
+        PlanRow(
+            what=f"one training, {settings.space.epochs[0]:g} epochs",
+            estimate=format_duration(estimates.training_s),
+            basis=f"{estimates.tokens_per_s:.0f} tokens/s",
+        ),
+        PlanRow(
+            what="trainings started / finished",
+            estimate=f"at least {settings.min_started} / {settings.min_full}",
+            basis="further ones while the budget lasts",
+        ),
+        PlanRow(what="whole run", estimate=f"at most {budget}", basis="--budget"),
+        PlanRow(
+            what="disk",
+            estimate=f"up to {format_size(estimates.disk_bytes)}",
+            basis="graphs of every recipe, three trainings built",
+        ),
+        PlanRow(
+            what="memory",
+            estimate=f"about {format_size(estimates.memory_bytes)}",
+            basis="the builder, over the checkpoint's size",
+        ),
+    ]
+
+
+def print_report(report: RunReport, *, folder: Path, as_json: bool) -> None:
+    """Print the result on stdout: a table, or the report as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(to_plain(report), indent=2) + "\n")
+        return
+    make_console(sys.stdout).print(run_summary(report, run_dir=folder))

@@ -1,0 +1,159 @@
+"""From a finished (or stopped) run to the files that people read: report.json and model/."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.candidate import Candidate
+from autotune.constraint import Verdict
+from autotune.plain import to_plain
+from autotune.reports import (
+    DecisionRule,
+    ModelFacts,
+    RefusedRecipe,
+    RunContext,
+    RunOutcome,
+    RunReport,
+    TaskFacts,
+    WorkloadFacts,
+    build_report,
+    write_json_atomic,
+    write_model_folder,
+)
+from autotune.session import Session
+from autotune.step_runner import StepRunner
+from autotune.steps import Done, Event
+from autotune.task import decision_plan
+
+__all__ = ["publish"]
+
+
+def publish(
+    session: Session,
+    *,
+    folder: Path,
+    created: str,
+    events: Sequence[Event],
+    done: Done | None,
+    outcome: RunOutcome,
+    steps: StepRunner,
+    notes: Sequence[str] = (),
+) -> RunReport:
+    """Write ``report.json`` and, where a model was chosen, ``model/``; return the report.
+
+    Raises:
+        OutputError: the disk is full or refuses.
+    """
+    context = RunContext(
+        outcome=outcome,
+        command=("autotune", *sys.argv[1:]),
+        seed=session.config.seed,
+        created=created,
+        versions=dict(session.versions),
+        model=_model_facts(session),
+        task=_task_facts(session),
+        workload=_workload_facts(session),
+        constraints=session.config.constraints,
+        device=session.device,
+        hardware=dict(session.hardware),
+        refused=tuple(
+            RefusedRecipe(
+                name=refusal.recipe.name,
+                recipe=refusal.recipe,
+                reason=refusal.reason,
+                source=refusal.source,
+            )
+            for refusal in session.refused
+        ),
+        decision=done,
+        notes=tuple(notes),
+    )
+    report = _with_uncertainty(build_report(context, events))
+    # The model first: a report must not name a folder that a full disk prevented.
+    if done is not None and done.chosen is not None:
+        _write_model(session, folder / "model", done.chosen, report, steps)
+    write_json_atomic(folder / "report.json", to_plain(report))
+    return report
+
+
+def _with_uncertainty(report: RunReport) -> RunReport:
+    """Return the report, its outcome uncertain where the nearest miss breaks no bound for sure."""
+    if report.outcome != "infeasible" or report.nearest_miss is None:
+        return report
+    verdicts = {bound.verdict for bound in report.nearest_miss.bounds}
+    is_uncertain = Verdict.UNCERTAIN in verdicts and Verdict.FAIL not in verdicts
+    return replace(report, outcome="uncertain") if is_uncertain else report
+
+
+def _write_model(
+    session: Session, folder: Path, chosen: Candidate, report: RunReport, steps: StepRunner
+) -> None:
+    trained = steps.trained(chosen).path / "adapter" if chosen.adapter is not None else None
+    write_model_folder(
+        folder,
+        built_dir=steps.built(chosen).path,
+        adapter_dir=trained,
+        rule=_rule(session),
+        report=report,
+        license_path=session.source.license_path,
+    )
+
+
+def _rule(session: Session) -> DecisionRule:
+    rows, template = session.tokens.validation, session.task.template
+    is_classification = rows.kind == "classification"
+    return DecisionRule(
+        kind=rows.kind,
+        template=template.text,
+        literals=template.literals,
+        fields=template.fields,
+        labels=rows.labels,
+        label_ids=rows.label_ids,
+        nodes=decision_plan(rows.label_ids).nodes if is_classification else (),
+        eos_ids=rows.eos_ids,
+        max_new_tokens=0 if is_classification else rows.max_new_tokens,
+    )
+
+
+def _model_facts(session: Session) -> ModelFacts:
+    source = session.source
+    return ModelFacts(
+        spec=source.spec,
+        revision_or_digest=source.revision_or_digest,
+        architecture=source.architecture.name,
+        license=str(source.artifact.facts.get("license", "")),
+        parameters=source.architecture.parameters,
+    )
+
+
+def _task_facts(session: Session) -> TaskFacts:
+    task, summary = session.task, session.task.summary
+    return TaskFacts(
+        kind=task.kind,
+        template=task.template.text,
+        fields=task.template.fields,
+        labels=task.labels,
+        counts={str(name): size for name, size in summary.split_sizes.items()},
+        digest=task.digest,
+        source="built-in demo" if session.config.is_demo else ", ".join(summary.sources),
+        repeats_removed=summary.repeats_removed,
+        conflicts=summary.conflicting_prompts,
+        warnings=(*summary.warnings, *session.tokens.warnings),
+    )
+
+
+def _workload_facts(session: Session) -> WorkloadFacts:
+    rows = session.workload.rows
+    if rows.kind == "classification":
+        work = "prefill and the decision between the labels"
+    else:
+        work = "prefill and as many tokens as the reference answer has"
+    return WorkloadFacts(
+        digest=session.workload.digest,
+        requests=len(rows.rows),
+        kind=rows.kind,
+        statement=f"batch 1, tokenising, {work}; loading left out",
+    )

@@ -1,0 +1,77 @@
+"""What identifies a run, and the shelf of finished records that identical runs replay."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.errors import ReplayError, UsageError
+from autotune.reports import EventLog, write_json_atomic
+from autotune.steps import Event
+
+__all__ = ["RecordShelf", "RunIdentity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """The facts that a run and its continuation must share, kept in ``path``."""
+
+    path: Path
+
+    def check_or_write(self, facts: Mapping[str, str]) -> None:
+        """Write the facts of a new run; compare those of a resumed one.
+
+        Raises:
+            UsageError: a fact differs; it is named with both values.
+        """
+        if not self.path.exists():
+            write_json_atomic(self.path, dict(facts))
+            return
+        kept = json.loads(self.path.read_text(encoding="utf-8"))
+        for name in sorted({*kept, *facts}):
+            before, now = kept.get(name, "absent"), facts.get(name, "absent")
+            if before != now:
+                raise UsageError(
+                    f"A run goes on only with what it began with, but {name} was {before[:16]!r}"
+                    f" and is {now[:16]!r} now; start a new run, it reuses all it can."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordShelf:
+    """Journals of finished runs by record key, in the folder ``root``."""
+
+    root: Path
+
+    def find(self, key: str) -> list[Event]:
+        """Return the events of a finished run with ``key``, or none.
+
+        A record that cannot be read any more is no record: the run is done again.
+        """
+        path = self._path(key)
+        if not path.exists():
+            return []
+        try:
+            return EventLog(path).read()
+        except ReplayError:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+            return []
+
+    def keep(self, key: str, journal: Path) -> None:
+        """Copy ``journal`` to the shelf, whole or not at all; the latest record stays."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        os.close(handle)
+        shutil.copyfile(journal, name)
+        Path(name).replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self.root / f"{key}.jsonl"

@@ -1,0 +1,256 @@
+"""A run from its configuration to its folder: the owner of the study, the loop and the record.
+
+A run is prepared (``session``), looped (``loop``) and published here: the journal
+``events.jsonl`` is the truth, everything else in the folder is made from it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from autotune.config import RunConfig, default_output, prepare_output
+from autotune.errors import AutotuneError, UsageError
+from autotune.loop import Loop, before_confirmation
+from autotune.narrate import Narrator, print_plan, print_report
+from autotune.passes import ArtifactStore
+from autotune.progress import Progress
+from autotune.publish import publish
+from autotune.records import RecordShelf, RunIdentity
+from autotune.reports import EventLog, RunOutcome, RunReport, TrialLog, TrialOrigin, trials_of
+from autotune.search import StagedPlanner, StudyRecord
+from autotune.session import REQUESTS_PER_BLOCK, Session, prepare
+from autotune.step_runner import Bench, StepRunner
+from autotune.steps import Done, Event, TestStep
+from autotune.targets import LocalExecutor
+
+if TYPE_CHECKING:
+    from autotune.targets import Executor
+
+__all__ = ["resume", "tune"]
+
+_EXIT: dict[RunOutcome, int] = {
+    "feasible": 0,
+    "infeasible": 1,
+    "uncertain": 1,
+    "failed": 4,
+    "interrupted": 130,
+}
+
+
+def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool) -> int:
+    """Run ``config`` and return the exit code.
+
+    Raises:
+        AutotuneError: the request cannot work, or a step failed in a way no outcome covers.
+    """
+    progress = Progress()
+    with _termination_as_interrupt(), LocalExecutor() as executor:
+        if dry_run:
+            return _plan_only(config, executor, progress)
+        folder = output or default_output(config.target)
+        prepare_output(folder)
+        config.save(folder / "run.json")
+        try:
+            run = _open(config, folder, executor, progress)
+        except (AutotuneError, KeyboardInterrupt):
+            _remove_unused(folder)
+            raise
+        return run.go(recorded=(), as_json=as_json)
+
+
+def resume(folder: Path, *, as_json: bool) -> int:
+    """Go on with the run in ``folder`` and return the exit code.
+
+    Raises:
+        UsageError: no run folder, a finished run, or data, model or versions that changed.
+        ReplayError: a record that the planner would not have made.
+    """
+    config = RunConfig.load(folder / "run.json")
+    if (folder / "model").exists():
+        raise UsageError(f"{str(folder)!r} is finished; its report is {folder / 'report.json'}.")
+    with _termination_as_interrupt(), LocalExecutor() as executor:
+        run = _open(config, folder, executor, Progress())
+        return run.go(recorded=run.journal.read(), as_json=as_json)
+
+
+def _plan_only(config: RunConfig, executor: Executor, progress: Progress) -> int:
+    with tempfile.TemporaryDirectory(prefix="autotune-plan-") as logs:
+        session = prepare(config, executor=executor, store=ArtifactStore(), log_dir=Path(logs))
+    narrator = Narrator(progress)
+    narrator.opening(config)
+    narrator.session(session)
+    print_plan(session)
+    return 0
+
+
+def _remove_unused(folder: Path) -> None:
+    """Take back the folder of a run that never began; it holds nothing but our own files."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
+    folder.rmdir()
+
+
+def _open(config: RunConfig, folder: Path, executor: Executor, progress: Progress) -> _Run:
+    """Prepare the run and check it against what its folder says it was."""
+    progress.log_to(folder / "logs" / "run.log")
+    narrator = Narrator(progress)
+    narrator.opening(config)
+    began = time.monotonic()
+    store = ArtifactStore()
+    session = prepare(config, executor=executor, store=store, log_dir=folder / "logs")
+    RunIdentity(path=folder / "identity.json").check_or_write(session.identity())
+    narrator.session(session)
+    return _Run(
+        session=session,
+        folder=folder,
+        executor=executor,
+        store=store,
+        narrator=narrator,
+        spent_s=max(0.0, time.monotonic() - began - session.source.download_s),
+    )
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that a stopped run leaves a whole record."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@dataclass
+class _Run:
+    session: Session
+    folder: Path
+    executor: Executor
+    store: ArtifactStore
+    narrator: Narrator
+    spent_s: float
+    events: list[Event] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+    def __post_init__(self) -> None:
+        self.journal = EventLog(self.folder / "events.jsonl")
+        self.trials = TrialLog(self.folder / "trials.jsonl")
+        self.shelf = RecordShelf(root=self.store.root / "records")
+
+    def go(self, *, recorded: Sequence[Event], as_json: bool) -> int:
+        """Loop to the end, publish, and return the exit code."""
+        steps = StepRunner(self._bench())
+        try:
+            with StudyRecord(self.folder / "study.journal") as study:
+                done = self._decide(steps, study, recorded)
+        except KeyboardInterrupt:
+            return self._interrupted(steps)
+        except AutotuneError:
+            self._publish(None, "failed", steps)
+            raise
+        report = self._publish(done, "feasible" if done.chosen else "infeasible", steps)
+        self.shelf.keep(self.session.record_key, self.journal.path)
+        print_report(report, folder=self.folder, as_json=as_json)
+        return _EXIT[report.outcome]
+
+    def _decide(self, steps: StepRunner, study: StudyRecord, recorded: Sequence[Event]) -> Done:
+        """Replay what is known and run the rest."""
+        planner = StagedPlanner(self.session.settings, study=study)
+        self.narrator.watch(planner, self.session.settings)
+        loop = Loop(
+            planner=planner,
+            run_step=steps.run,
+            log=self.journal,
+            on_start=self.narrator.starting,
+            on_event=self._on_event,
+        )
+        if recorded:
+            self.narrator.replaying(len(recorded), source=str(self.folder))
+            loop.replay(recorded, is_new_journal=False)
+            return loop.run()
+        record = self.shelf.find(self.session.record_key)
+        known = before_confirmation(record)
+        if known:
+            self.narrator.replaying(len(known), source="the record of an identical run")
+            loop.replay(known, is_new_journal=True)
+        done = loop.run(already_s=self.spent_s)
+        self._note_changed_choice(record, done)
+        return done
+
+    def _note_changed_choice(self, record: Sequence[Event], done: Done) -> None:
+        """Say so where the same search ended with another model than last time."""
+        before = next((e.step.chosen for e in record if isinstance(e.step, TestStep)), None)
+        if before is not None and done.chosen != before:
+            now = done.chosen.name if done.chosen else "nothing"
+            self.notes.append(
+                f"The identical run before chose {before.name}, this one {now}, because the"
+                f" finalists were measured again: {done.reason}"
+            )
+            self.narrator.line(self.notes[-1])
+
+    def _on_event(self, event: Event) -> None:
+        self.events.append(event)
+        self.trials.catch_up(trials_of(self.events, self._origin()))
+        self.narrator.event(event)
+
+    def _bench(self) -> Bench:
+        session = self.session
+        return Bench(
+            store=self.store,
+            executor=self.executor,
+            versions=session.versions,
+            model=session.source.artifact,
+            data=session.data,
+            validation=session.tokens.validation,
+            test=session.tokens.test,
+            workload=session.workload,
+            rungs=session.settings.rungs,
+            requests_per_block=REQUESTS_PER_BLOCK,
+            seed=session.config.seed,
+            log_dir=self.folder / "logs",
+            interpreters={target.provider: target.interpreter for target in session.targets},
+        )
+
+    def _origin(self) -> TrialOrigin:
+        session = self.session
+        return TrialOrigin(
+            versions=dict(session.versions), device=session.device, seed=session.config.seed
+        )
+
+    def _publish(self, done: Done | None, outcome: RunOutcome, steps: StepRunner) -> RunReport:
+        return publish(
+            self.session,
+            folder=self.folder,
+            created=self.created,
+            events=self.events,
+            done=done,
+            outcome=outcome,
+            steps=steps,
+            notes=self.notes,
+        )
+
+    def _interrupted(self, steps: StepRunner) -> int:
+        self.narrator.rest()
+        self.executor.close()
+        self._publish(None, "interrupted", steps)
+        self.narrator.line(
+            f"Interrupted after {len(self.events)} finished steps, all kept."
+            f" Go on with: autotune resume {shlex.quote(str(self.folder))}"
+        )
+        return _EXIT["interrupted"]

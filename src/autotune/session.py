@@ -1,0 +1,286 @@
+"""Everything a run needs before its first step: target, model, task, recipes, estimates.
+
+Cheap checks come first and expensive ones last: a typo in a flag costs nothing,
+a model that cannot be exported costs no training.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.candidate import Recipe
+from autotune.config import RunConfig
+from autotune.errors import OutputError, UsageError
+from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
+from autotune.evaluators import Workload, make_workload
+from autotune.passes import Artifact, ArtifactStore, ModelSource, Origin, resolve_model
+from autotune.plain import digest, to_plain
+from autotune.search import (
+    SamplerName,
+    SearchSettings,
+    SearchSpace,
+    default_rungs,
+    minimum_budget_s,
+)
+from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
+from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
+from autotune.units import format_duration
+
+__all__ = ["Session", "prepare"]
+
+_REQUESTS = 64
+REQUESTS_PER_BLOCK = 32
+# Rows of the validation split whose likelihood ranks trainings at their rungs; the
+# standard error of a mean NLL over 200 rows is well below differences that matter.
+_PROBE_ROWS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A run, ready to start.
+
+    Attributes:
+        config: what was asked.
+        targets: proven ones, at least one.
+        source: the base model.
+        task, tokens: the data as text and as token ids.
+        workload: requests to time.
+        data: artifact with the tokenised training rows.
+        refused: recipes that the capability table leaves out.
+        estimates: expected cost.
+        settings: for the planner.
+        versions: of the libraries that shape results.
+        hardware: machine facts.
+        record_key: equal for runs that would decide the same.
+    """
+
+    config: RunConfig
+    targets: tuple[Target, ...]
+    source: ModelSource
+    task: Task
+    tokens: TokenizedTask
+    workload: Workload
+    data: Artifact
+    refused: tuple[Refusal, ...]
+    estimates: Estimates
+    settings: SearchSettings
+    versions: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    record_key: str
+
+    @property
+    def device(self) -> str:
+        """Target and machine in a few words."""
+        processor = self.hardware["processor"]
+        names = ", ".join(target.name for target in self.targets)
+        cores = processor["usable_cores"]["value"] or "?"
+        return f"{names}: {processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"
+
+    def identity(self) -> dict[str, str]:
+        """Return what a resumed run must have in common with its record, for people."""
+        return {
+            "model": self.source.artifact.digest,
+            "data": self.tokens.digest,
+            "settings": digest(to_plain(self.settings)),
+            "workload": self.workload.digest,
+            **{f"version of {name}": version for name, version in self.versions.items()},
+        }
+
+
+def prepare(
+    config: RunConfig, *, executor: Executor, store: ArtifactStore, log_dir: Path | None
+) -> Session:
+    """Return the session of ``config``; trains and builds nothing.
+
+    Raises:
+        UsageError: data, model or bounds that cannot work.
+        HardwareError: a target that is not here.
+        OutputError: the disk is too small for the plan.
+    """
+    template = Template.parse(config.template)
+    task = load_task(
+        config.data_path,
+        template=template,
+        validation_data=config.validation_data,
+        test_data=config.test_data,
+        kind=config.kind,
+        seed=config.seed,
+    )
+    _check_bounds(config, task)
+    targets = tuple(resolve_targets(config.target, executor))
+    versions = _versions(executor.capabilities())
+    source = resolve_model(
+        config.model,
+        store=store,
+        executor=executor,
+        versions=versions,
+        trust_remote_code=config.trust_remote_code,
+        log_path=str(log_dir / "model.log") if log_dir else "",
+    )
+    tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
+    recipes, refused = _recipes(targets, source)
+    machine = read_machine()
+    estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
+    _check_disk(estimates, store)
+    settings = _settings(config, recipes, source, tokens, estimates)
+    _check_budget(settings)
+    workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
+    hardware = to_plain(machine)
+    return Session(
+        config=config,
+        targets=targets,
+        source=source,
+        task=task,
+        tokens=tokens,
+        workload=workload,
+        data=_data_artifact(tokens, store),
+        refused=refused,
+        estimates=estimates,
+        settings=settings,
+        versions=versions,
+        hardware=hardware,
+        record_key=_record_key(
+            config=config,
+            source=source,
+            tokens=tokens,
+            workload=workload,
+            versions=versions,
+            hardware=hardware,
+        ),
+    )
+
+
+def _check_bounds(config: RunConfig, task: Task) -> None:
+    for constraint in config.constraints:
+        name = constraint.metric.partition(".")[0]
+        if name == "tpot" and task.kind == "classification":
+            raise UsageError(
+                f"{constraint} cannot be measured: a classification makes no further tokens after"
+                " its decision; bound the latency instead, or ask for --task generation."
+            )
+        if name == "macro_f1" and task.kind != "classification":
+            raise UsageError(f"{constraint} needs labels, this task is {task.kind}; leave it out.")
+
+
+def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
+    found = {str(name): str(version) for name, version in capabilities["versions"].items()}
+    found["device-class"] = str(capabilities["device_class"])
+    return found
+
+
+def _recipes(
+    targets: Sequence[Target], source: ModelSource
+) -> tuple[tuple[Recipe, ...], tuple[Refusal, ...]]:
+    recipes: list[Recipe] = []
+    refused: list[Refusal] = []
+    for target in targets:
+        possible, impossible = target.recipes(source.architecture)
+        recipes += possible
+        refused += impossible
+    return tuple(recipes), tuple(refused)
+
+
+def _estimator(source: ModelSource, tokens: TokenizedTask, machine: Machine) -> Estimator:
+    isa = machine.processor.isa.value or ()
+    return Estimator(
+        parameters=source.architecture.parameters,
+        train_tokens=sum(len(example.ids) for example in tokens.examples),
+        scored_rows=len(tokens.validation.rows),
+        gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
+        has_bf16=any(name in isa for name in ("avx512_bf16", "amx_bf16")),
+    )
+
+
+def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
+    free = free_disk_bytes(store.root)
+    if free < estimates.disk_bytes:
+        raise OutputError(
+            f"The plan needs up to {estimates.disk_bytes / 1e9:.1f} GB of disk, {store.root}"
+            f" has {free / 1e9:.1f} GB free; free some, or point AUTOTUNE_CACHE elsewhere."
+        )
+
+
+def _check_budget(settings: SearchSettings) -> None:
+    least = minimum_budget_s(settings)
+    if settings.budget_s is not None and settings.budget_s < least:
+        raise UsageError(
+            f"--budget {format_duration(settings.budget_s)} is below one training with its census"
+            f" and confirmation, which take about {format_duration(least)} here; allow"
+            f" {math.ceil(least / 60)}m or more."
+        )
+
+
+def _settings(
+    config: RunConfig,
+    recipes: tuple[Recipe, ...],
+    source: ModelSource,
+    tokens: TokenizedTask,
+    estimates: Estimates,
+) -> SearchSettings:
+    return SearchSettings(
+        recipes=recipes,
+        constraints=config.constraints,
+        budget_s=config.budget_s,
+        max_trials=config.max_trials,
+        space=SearchSpace(epochs=(estimates.epochs,), seed=config.seed),
+        parameters=source.architecture.parameters,
+        sampler=SamplerName(config.sampler),
+        seed=config.seed,
+        rungs=default_rungs(estimates.training_s),
+        prior_costs_s=estimates.stage_s,
+        n_validation_rows=len(tokens.validation.rows),
+        n_test_rows=len(tokens.test.rows),
+    )
+
+
+def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
+    """Return the tokenised training rows and the probe rows as an artifact."""
+    probe = [
+        {"ids": row.prompt_ids + row.answer_ids, "answer_start": len(row.prompt_ids)}
+        for row in tokens.validation.rows[:_PROBE_ROWS]
+    ]
+    content = {"examples": [asdict(example) for example in tokens.examples], "probe": probe}
+    text = json.dumps(content)
+    key = digest({"data": digest(json.loads(text))})
+    with store.lock(key):
+        kept = store.get_verified(key, "data")
+        if kept is not None:
+            return kept
+        with store.workdir(key) as workdir:
+            (workdir / "train.json").write_text(text, encoding="utf-8")
+            origin = Origin(key=key, name="data", parameters={}, inputs={}, versions={})
+            return store.commit(workdir, origin, facts={"task": tokens.digest}, seconds=0.0)
+
+
+def _record_key(
+    *,
+    config: RunConfig,
+    source: ModelSource,
+    tokens: TokenizedTask,
+    workload: Workload,
+    versions: Mapping[str, str],
+    hardware: Mapping[str, Any],
+) -> str:
+    """Return the key of the record: everything that a planner's decisions depend on.
+
+    Machine facts that change from minute to minute (load, free memory) are left out.
+    """
+    asked = to_plain(config)
+    for name in ("model", "data", "validation_data", "test_data"):
+        del asked[name]  # their contents count, not their names
+    stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
+    return digest(
+        {
+            "config": asked,
+            "model": source.artifact.digest,
+            "data": tokens.digest,
+            "workload": workload.digest,
+            "versions": dict(versions),
+            "machine": stable,
+        }
+    )

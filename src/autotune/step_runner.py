@@ -1,0 +1,339 @@
+"""Turns a planner's steps into pass and evaluator jobs, and their results into outcomes.
+
+This is the one place that maps known errors to outcomes; everything else stops
+the run with its traceback. Work found in the store is reused and costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from autotune.candidate import AdapterConfig, Candidate
+from autotune.errors import (
+    BuildError,
+    DivergedError,
+    MergeError,
+    UnsupportedRecipeError,
+    WorkerError,
+)
+from autotune.evaluators import (
+    BlockSettings,
+    BuiltModel,
+    Scored,
+    Workload,
+    measure_latency,
+    measure_size,
+    score,
+)
+from autotune.measurement import Measurement
+from autotune.passes import (
+    Artifact,
+    ArtifactStore,
+    BuildPass,
+    FinetunePass,
+    MergePass,
+    Origin,
+    Pass,
+    produce,
+)
+from autotune.plain import digest, from_plain, to_plain
+from autotune.reports import write_json_atomic
+from autotune.steps import (
+    MeasureStep,
+    Outcome,
+    OutcomeStatus,
+    ScoreStep,
+    Step,
+    TestStep,
+    TrainStep,
+)
+from autotune.targets import Executor
+from autotune.task import RowSet
+
+__all__ = ["Bench", "StepRunner"]
+
+_FAILURES: Mapping[str, OutcomeStatus] = {
+    "crashed": OutcomeStatus.CRASHED,
+    "timed_out": OutcomeStatus.TIMED_OUT,
+    "out_of_memory": OutcomeStatus.OUT_OF_MEMORY,
+}
+# On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
+_WARM_UP_MOST = 6
+_TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What every step of a run works with; fixed before the first step.
+
+    Attributes:
+        model: the base model's artifact.
+        data: the tokenised training data's artifact.
+        validation, test: rows to score on.
+        workload: requests to time.
+        rungs: fractions that a training stops at, rising, the last one 1.
+        requests_per_block: requests timed per fresh process.
+        seed: of measurement orders and bootstraps.
+        log_dir: where children's output goes.
+        interpreters: Python by provider, where it is not this one.
+    """
+
+    store: ArtifactStore
+    executor: Executor
+    versions: Mapping[str, str]
+    model: Artifact
+    data: Artifact
+    validation: RowSet
+    test: RowSet
+    workload: Workload
+    rungs: tuple[float, ...]
+    requests_per_block: int
+    seed: int
+    log_dir: Path
+    interpreters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Ledger:
+    """Seconds and reuse of one step, stage by stage."""
+
+    stage_s: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stage_s[stage] = self.stage_s.get(stage, 0.0) + time.monotonic() - began
+
+
+class StepRunner:
+    """Runs one step at a time; holds no state of the search."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def run(self, step: Step) -> Outcome:
+        """Return what ``step`` brought; known failures are outcomes, others raise."""
+        ledger = _Ledger()
+        began = time.monotonic()
+        try:
+            outcome = self._dispatch(step, ledger)
+        except UnsupportedRecipeError as error:
+            outcome = Outcome(status=OutcomeStatus.UNSUPPORTED, reason=str(error))
+        except DivergedError as error:
+            outcome = Outcome(status=OutcomeStatus.DIVERGED, reason=str(error))
+        except (BuildError, MergeError) as error:
+            outcome = Outcome(status=OutcomeStatus.CRASHED, reason=str(error))
+        except WorkerError as error:
+            outcome = Outcome(status=_FAILURES[error.kind], reason=str(error))
+        return replace(
+            outcome,
+            stage_s=ledger.stage_s,
+            reused=tuple(ledger.reused),
+            cost_s=time.monotonic() - began,
+        )
+
+    def _dispatch(self, step: Step, ledger: _Ledger) -> Outcome:
+        match step:
+            case TrainStep():
+                return self._train(step, ledger)
+            case ScoreStep():
+                return self._score(step.candidate, self._bench.validation, ledger)
+            case MeasureStep():
+                return self._measure(step, ledger)
+            case TestStep():
+                return self._test(step, ledger)
+
+    # -- training ---------------------------------------------------------------
+
+    def _train(self, step: TrainStep, ledger: _Ledger) -> Outcome:
+        artifact = self._adapter(step.adapter, step.fraction, ledger)
+        facts = artifact.facts
+        nll = Measurement(
+            metric="nll",
+            unit="nat",
+            value=float(facts["probe_nll"]),
+            n=int(facts["probe_rows"]),
+            method="mean over the fixed validation subset of the answer's summed NLL, in training",
+        )
+        return Outcome(
+            status=OutcomeStatus.MEASURED,
+            measurements={step.adapter.name: {"nll": nll}},
+            notes={name: facts[name] for name in _TRAINING_NOTES if name in facts},
+        )
+
+    def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
+        """Return the adapter at ``fraction``, going through every rung below it.
+
+        One chain of checkpoints per adapter config keeps the store's keys the same
+        whatever order the planner asks in.
+        """
+        bench = self._bench
+        checkpoint: Artifact | None = None
+        for rung in [rung for rung in bench.rungs if rung <= fraction]:
+            inputs = {"model": bench.model, "data": bench.data}
+            if checkpoint is not None:
+                inputs["checkpoint"] = checkpoint
+            checkpoint = self._produce(
+                FinetunePass(adapter=adapter, fraction=rung), inputs, "finetune", ledger
+            )
+        if checkpoint is None:
+            raise ValueError(f"{fraction!r} is below the first rung of {bench.rungs!r}")
+        return checkpoint
+
+    # -- building and scoring ---------------------------------------------------
+
+    def built(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
+        """Return the built graph of ``candidate``, making whatever is missing."""
+        ledger = ledger or _Ledger()
+        bench = self._bench
+        model = bench.model
+        if candidate.adapter is not None:
+            model = self.merged(candidate, ledger)
+        return self._produce(
+            BuildPass(recipe=candidate.recipe),
+            {"model": model},
+            "build",
+            ledger,
+            interpreter=bench.interpreters.get(candidate.recipe.provider, ""),
+        )
+
+    def merged(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
+        """Return the merged full-precision model of a trained candidate."""
+        ledger = ledger or _Ledger()
+        if candidate.adapter is None:
+            return self._bench.model
+        trained = self.trained(candidate, ledger)
+        merge = MergePass(merge_base=candidate.adapter.merge_base)
+        inputs = {"model": self._bench.model, "adapter": trained}
+        return self._produce(merge, inputs, "merge", ledger)
+
+    def trained(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
+        """Return the adapter of a trained candidate."""
+        if candidate.adapter is None:
+            raise ValueError("the untrained model has no adapter")
+        return self._adapter(candidate.adapter, candidate.fraction, ledger or _Ledger())
+
+    def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
+        built = self.built(candidate, ledger)
+        scored = self._scored(candidate, built, rows, ledger)
+        measurements = {**scored.measurements, "size": measure_size(built.path)}
+        return Outcome(
+            status=OutcomeStatus.MEASURED,
+            measurements={candidate.name: measurements},
+            correct={candidate.name: scored.correct},
+        )
+
+    def _scored(
+        self, candidate: Candidate, built: Artifact, rows: RowSet, ledger: _Ledger
+    ) -> Scored:
+        """Return the score of a graph on ``rows``; the store remembers it, for it never varies."""
+        bench = self._bench
+        key = digest(
+            {
+                "graph": built.digest,
+                "rows": digest(to_plain(rows)),
+                "provider": candidate.recipe.provider,
+                "versions": dict(bench.versions),
+            }
+        )
+        with bench.store.lock(key):
+            kept = bench.store.get_verified(key, "score")
+            if kept is not None:
+                ledger.reused.append("score")
+                return from_plain(
+                    Scored, json.loads((kept.path / "scored.json").read_text(encoding="utf-8"))
+                )
+            began = time.monotonic()
+            with ledger.timed("score"):
+                scored = score(
+                    self._model(candidate, built),
+                    rows,
+                    executor=bench.executor,
+                    log_path=self._log("score"),
+                )
+            self._keep_score(key, built, scored, seconds=time.monotonic() - began)
+        return scored
+
+    def _keep_score(self, key: str, built: Artifact, scored: Scored, *, seconds: float) -> None:
+        store = self._bench.store
+        origin = Origin(
+            key=key, name="score", parameters={}, inputs={"graph": built.digest}, versions={}
+        )
+        with store.workdir(key) as workdir:
+            write_json_atomic(workdir / "scored.json", to_plain(scored))
+            store.commit(workdir, origin, facts={}, seconds=seconds)
+
+    # -- measuring --------------------------------------------------------------
+
+    def _measure(self, step: MeasureStep, ledger: _Ledger) -> Outcome:
+        models = [self._model(c, self.built(c, ledger)) for c in step.candidates]
+        with ledger.timed("measure"):
+            found = measure_latency(
+                models,
+                self._bench.workload,
+                rounds=step.rounds,
+                requests_per_block=self._bench.requests_per_block,
+                seed=self._bench.seed,
+                executor=self._bench.executor,
+                settings=BlockSettings(warm_up_most=_WARM_UP_MOST, log_path=self._log("measure")),
+            )
+        return Outcome(status=OutcomeStatus.MEASURED, measurements=found)
+
+    def _test(self, step: TestStep, ledger: _Ledger) -> Outcome:
+        parts = [
+            self._score(candidate, self._bench.test, ledger)
+            for candidate in dict.fromkeys((step.chosen, step.baseline))
+        ]
+        return Outcome(
+            status=OutcomeStatus.MEASURED,
+            measurements={k: v for part in parts for k, v in part.measurements.items()},
+            correct={k: v for part in parts for k, v in part.correct.items()},
+        )
+
+    # -- shared -----------------------------------------------------------------
+
+    def _model(self, candidate: Candidate, built: Artifact) -> BuiltModel:
+        provider = candidate.recipe.provider
+        return BuiltModel(
+            name=candidate.name,
+            path=built.path,
+            provider=provider,
+            interpreter=self._bench.interpreters.get(provider, ""),
+        )
+
+    def _log(self, stage: str) -> str:
+        return str(self._bench.log_dir / f"{stage}.log")
+
+    def _produce(
+        self,
+        pass_: Pass,
+        inputs: Mapping[str, Artifact],
+        stage: str,
+        ledger: _Ledger,
+        *,
+        interpreter: str = "",
+    ) -> Artifact:
+        bench = self._bench
+        produced = produce(
+            pass_,
+            inputs,
+            store=bench.store,
+            executor=bench.executor,
+            versions=bench.versions,
+            log_path=self._log(stage),
+            interpreter=interpreter,
+        )
+        if produced.reused:
+            ledger.reused.append(stage)
+        else:
+            ledger.stage_s[stage] = ledger.stage_s.get(stage, 0.0) + produced.seconds
+        return produced.artifact

@@ -1,0 +1,140 @@
+"""Train, validation and test rows that share no prompt.
+
+Two prompts are the same when they differ in case or white space only. Which split a
+row falls into depends on the seed and on its own prompt, not on the order of the file,
+so a shuffled or extended file keeps most rows where they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autotune.errors import DataError
+
+from .rows import TextRow
+from .table import SPLIT_NAMES, SplitName
+
+__all__ = [
+    "DEFAULT_SHARES",
+    "UniqueRows",
+    "check_leaks",
+    "mixed",
+    "normalized",
+    "split_rows",
+    "unique_rows",
+]
+
+DEFAULT_SHARES: Mapping[SplitName, float] = {"train": 0.6, "validation": 0.2, "test": 0.2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniqueRows:
+    """Rows with one answer per prompt.
+
+    Attributes:
+        rows: first of each prompt, in file order.
+        repeats: rows removed because prompt and answer had been seen.
+        conflicting_prompts: prompts with more than one answer.
+        conflicting_rows: rows of those prompts, all left out: no answer of theirs
+            can be called right.
+        example: prompt and two answers of the first conflict, or empty.
+    """
+
+    rows: tuple[TextRow, ...]
+    repeats: int
+    conflicting_prompts: int
+    conflicting_rows: int
+    example: tuple[str, ...] = ()
+
+
+def normalized(text: str) -> str:
+    """Return ``text`` with case folded and every run of white space made one space."""
+    return " ".join(text.casefold().split())
+
+
+def unique_rows(rows: Sequence[TextRow]) -> UniqueRows:
+    """Return one row per prompt, leaving out repeats and prompts with several answers."""
+    by_prompt: dict[str, list[TextRow]] = defaultdict(list)
+    for row in rows:
+        by_prompt[normalized(row.prompt)].append(row)
+    groups = list(by_prompt.values())
+    kept = [group for group in groups if len({row.answer for row in group}) == 1]
+    conflicts = [group for group in groups if len({row.answer for row in group}) > 1]
+    example: tuple[str, ...] = ()
+    if conflicts:
+        answers = dict.fromkeys(row.answer for row in conflicts[0])
+        example = (conflicts[0][0].prompt, *list(answers)[:2])
+    return UniqueRows(
+        rows=tuple(group[0] for group in kept),
+        repeats=sum(len(group) - 1 for group in kept),
+        conflicting_prompts=len(conflicts),
+        conflicting_rows=sum(len(group) for group in conflicts),
+        example=example,
+    )
+
+
+def check_leaks(splits: Mapping[SplitName, Sequence[TextRow]]) -> None:
+    """Refuse splits of the user's own that share a prompt.
+
+    Raises:
+        DataError: with the count of shared prompts and the first of them.
+    """
+    prompts = {
+        name: {normalized(row.prompt): row.prompt for row in rows} for name, rows in splits.items()
+    }
+    names = [name for name in SPLIT_NAMES if name in prompts]
+    for position, first in enumerate(names):
+        for second in names[position + 1 :]:
+            shared = [text for key, text in prompts[second].items() if key in prompts[first]]
+            if shared:
+                raise DataError(
+                    f"Splits share no prompt; {first} and {second} share {len(shared)}, the first"
+                    f" is {shared[0]!r}. Remove them from one of the two."
+                )
+
+
+def split_rows(
+    rows: Sequence[TextRow],
+    *,
+    seed: int,
+    shares: Mapping[SplitName, float] = DEFAULT_SHARES,
+    stratify: bool,
+) -> dict[SplitName, tuple[TextRow, ...]]:
+    """Return ``rows`` dealt out to the splits in ``shares``.
+
+    Args:
+        rows: with distinct prompts.
+        seed: another seed deals out other rows.
+        shares: relative sizes, ``train`` among them; train takes what rounding leaves.
+        stratify: keep the shares within each answer.
+    """
+    strata: dict[str, list[TextRow]] = defaultdict(list)
+    for row in rows:
+        strata[row.answer if stratify else ""].append(row)
+    dealt: dict[SplitName, list[TextRow]] = {name: [] for name in shares}
+    for stratum in strata.values():
+        ranked = sorted(stratum, key=lambda row: _rank(row, f"{seed}"))
+        start = 0
+        for name in shares:
+            if name == "train":
+                continue
+            size = round(len(ranked) * shares[name] / sum(shares.values()))
+            dealt[name].extend(ranked[start : start + size])
+            start += size
+        dealt["train"].extend(ranked[start:])
+    return {name: mixed(found) for name, found in dealt.items()}
+
+
+def mixed(rows: Sequence[TextRow]) -> tuple[TextRow, ...]:
+    """Return ``rows`` in an order that depends on their prompts only.
+
+    The order mixes answers, so the beginning of a split is a fair sample of it.
+    """
+    return tuple(sorted(rows, key=lambda row: _rank(row, "order")))
+
+
+def _rank(row: TextRow, salt: str) -> bytes:
+    return hashlib.sha256(f"{salt}\n{normalized(row.prompt)}".encode()).digest()

@@ -1,0 +1,94 @@
+"""What was found in the data, in numbers and in the sentences a run prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .rows import Kind
+from .table import SplitName, listing
+
+__all__ = ["TaskSummary"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSummary:
+    """Counts of the reading and splitting of a task.
+
+    Attributes:
+        sources: files or data set ids as named by the user, the main one first.
+        kind: classification or generation.
+        seed: of the split.
+        rows_read: rows in the sources.
+        empty_rows: left out because all fields of the template were blank.
+        repeats_removed: left out because prompt and answer had been seen.
+        conflicting_prompts: prompts with more than one answer.
+        conflicting_rows: rows of those prompts, left out.
+        split_sizes: rows used per split.
+        own_splits: splits kept as the user's data names them; the others were drawn.
+        label_counts: rows used by label, then by split; classification only.
+        warnings: sentences without a full stop, for people.
+    """
+
+    sources: tuple[str, ...]
+    kind: Kind
+    seed: int
+    rows_read: int
+    empty_rows: int
+    repeats_removed: int
+    conflicting_prompts: int
+    conflicting_rows: int
+    split_sizes: dict[SplitName, int]
+    own_splits: tuple[SplitName, ...] = ()
+    label_counts: dict[str, dict[SplitName, int]]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows_used(self) -> int:
+        """Rows in all splits."""
+        return sum(self.split_sizes.values())
+
+    def lines(self) -> tuple[str, ...]:
+        r"""Return the summary as lines of text, warnings last.
+
+        >>> summary = TaskSummary(
+        ...     sources=("a.csv",), kind="classification", seed=0, rows_read=50, empty_rows=1,
+        ...     repeats_removed=9, conflicting_prompts=0, conflicting_rows=0,
+        ...     split_sizes={"train": 24, "validation": 8, "test": 8},
+        ...     label_counts={"no": {"train": 12, "validation": 4, "test": 4},
+        ...                   "yes": {"train": 12, "validation": 4, "test": 4}})
+        >>> print(*summary.lines(), sep="\n")
+        a.csv: 50 rows; left out: 9 repeated, 1 empty; 40 used
+        classification, 2 labels: no 20, yes 20
+        train 24, validation 8, test 8 (drawn with seed 0)
+        """
+        removed = [
+            f"{count} {what}"
+            for count, what in (
+                (self.repeats_removed, "repeated"),
+                (self.empty_rows, "empty"),
+                (self.conflicting_rows, "with conflicting answers"),
+            )
+            if count
+        ]
+        read = f"{listing(self.sources)}: {self.rows_read} rows"
+        left_out = f"; left out: {', '.join(removed)}" if removed else ""
+        sizes = ", ".join(f"{name} {size}" for name, size in self.split_sizes.items())
+        return (
+            f"{read}{left_out}; {self.rows_used} used",
+            self._kind_line(),
+            f"{sizes} ({self._origin()})",
+            *(f"warning: {warning}" for warning in self.warnings),
+        )
+
+    def _kind_line(self) -> str:
+        if not self.label_counts:
+            return str(self.kind)
+        counts = (f"{label} {sum(n.values())}" for label, n in self.label_counts.items())
+        return f"{self.kind}, {len(self.label_counts)} labels: {listing(counts)}"
+
+    def _origin(self) -> str:
+        drawn = [name for name in self.split_sizes if name not in self.own_splits]
+        if not self.own_splits:
+            return f"drawn with seed {self.seed}"
+        own = f"{', '.join(self.own_splits)} as the data names them"
+        return f"{own}, {', '.join(drawn)} drawn with seed {self.seed}" if drawn else own

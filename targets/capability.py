@@ -1,0 +1,170 @@
+"""Which recipes a provider can run: data tables, each row with its reason and source.
+
+The builder makes graphs that no runtime loads (fp16 for CPU, fp32 for DirectML) and
+ignores options it does not know, so nothing is built that these tables refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autotune.candidate import Algorithm, Precision, Recipe
+
+from .contract import Architecture, Refusal
+
+__all__ = ["check", "recipes"]
+
+_GENAI = "https://github.com/microsoft/onnxruntime-genai"
+# The list of "valid precision + execution provider combinations" that the builder prints.
+_VALID = f"{_GENAI}/blob/v0.18.0/src/python/py/models/builder.py"
+_OPTIONS = f"{_GENAI}/blob/v0.18.0/src/python/py/models/README.md"
+
+_FP32, _FP16, _BF16 = Precision.FP32, Precision.FP16, Precision.BF16
+_INT8, _INT4 = Precision.INT8, Precision.INT4
+
+# Precisions that are built and run, by provider in the builder's spelling (source: _VALID).
+_SUPPORTED: dict[str, tuple[Precision, ...]] = {
+    "cpu": (_FP32, _INT8, _INT4),
+    "cuda": (_FP32, _FP16, _BF16, _INT8, _INT4),
+    "dml": (_FP16, _INT4),
+    "webgpu": (_INT8, _INT4),
+    "NvTensorRtRtx": (_FP16, _BF16),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """Why a provider does not get a precision, where more is known than its absence above."""
+
+    provider: str
+    precision: Precision
+    reason: str
+    source: str
+
+
+_REFUSED = (
+    _Row(
+        provider="cpu",
+        precision=_FP16,
+        reason="the graph builds and loads but fails at its first run (shape mismatch in a Cast,"
+        " seen with 0.18.0); fp16 on CPU is not officially supported",
+        source=f"{_GENAI}/issues/1098",
+    ),
+    _Row(
+        provider="cpu",
+        precision=_BF16,
+        reason="the graph builds but does not load: the CPU provider has no bfloat16 Where"
+        " (seen with 0.18.0)",
+        source=_VALID,
+    ),
+    _Row(
+        provider="dml",
+        precision=_FP32,
+        reason="the graph builds but does not load: invalid graph output (seen with 0.18.0)",
+        source=_VALID,
+    ),
+    _Row(
+        provider="NvTensorRtRtx",
+        precision=_INT4,
+        reason="the builder forces QDQ there, which fails with tied embeddings, and it is not"
+        " in its list of valid combinations",
+        source=_VALID,
+    ),
+)
+
+# Architectures whose activations leave the range of fp16; the builder warns of it.
+_FP16_OVERFLOWS = ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
+# 512 gave all-zero output without a word (onnxruntime#28551).
+_BLOCK_SIZES = (16, 32, 64, 128, 256)
+_BLOCK_SOURCE = "https://github.com/microsoft/onnxruntime/issues/28551"
+
+
+def check(recipe: Recipe, architecture: Architecture) -> Refusal | None:
+    """Return why ``recipe`` is left out for models of ``architecture``; None if it is not."""
+    for rule in (_provider_reason, _architecture_reason, _option_reason):
+        found = rule(recipe, architecture)
+        if found is not None:
+            reason, source = found
+            return Refusal(recipe=recipe, reason=reason, source=source)
+    return None
+
+
+def recipes(provider: str, architecture: Architecture) -> tuple[list[Recipe], list[Refusal]]:
+    """Return what to try on ``provider``, and what was left out with the reason.
+
+    The order is fastest expected first, and among the slow to build last: k_quant takes
+    five to ten times as long to build as plain rounding, fp32 runs slowest.
+    """
+    proposed = _proposals(provider)
+    refusals = [check(recipe, architecture) for recipe in proposed]
+    kept = [r for r, refusal in zip(proposed, refusals, strict=True) if refusal is None]
+    return kept, [refusal for refusal in refusals if refusal is not None]
+
+
+def _proposals(provider: str) -> Sequence[Recipe]:
+    """Return the recipes worth a thought: the usable ones and those that people ask for."""
+    # The builder's defaults: activations in int8 on CPU and WebGPU, in the graph's type elsewhere.
+    level = 4 if provider in ("cpu", "webgpu") else 0
+
+    def int4(block: int, algorithm: Algorithm = Algorithm.DEFAULT, compute: int = level) -> Recipe:
+        return Recipe(
+            provider=provider,
+            precision=_INT4,
+            block_size=block,
+            algorithm=algorithm,
+            accuracy_level=compute,
+        )
+
+    plain = [int4(128), int4(32), int4(16)]
+    plain.append(Recipe(provider=provider, precision=_INT8, block_size=32, accuracy_level=level))
+    if provider == "cpu":
+        # Computing int4 products in fp32 keeps models with massive activations intact
+        # (https://github.com/microsoft/onnxruntime/issues/29849), at a third of the speed.
+        plain.append(int4(32, compute=1))
+    floats = [Recipe(provider=provider, precision=p) for p in (_FP16, _BF16)]
+    last = [int4(32, Algorithm.K_QUANT_MIXED), Recipe(provider=provider, precision=_FP32)]
+    return [*plain, *floats, *last]
+
+
+_Reason = tuple[str, str]
+
+
+def _provider_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | None:
+    if recipe.provider not in _SUPPORTED:
+        known = ", ".join(_SUPPORTED)
+        return f"the builder knows no provider {recipe.provider!r}, only {known}", _VALID
+    if recipe.precision in _SUPPORTED[recipe.provider]:
+        return None
+    for row in _REFUSED:
+        if (row.provider, row.precision) == (recipe.provider, recipe.precision):
+            return row.reason, row.source
+    valid = ", ".join(_SUPPORTED[recipe.provider])
+    return f"{recipe.provider} runs {valid}, not {recipe.precision}", _VALID
+
+
+def _architecture_reason(recipe: Recipe, architecture: Architecture) -> _Reason | None:
+    if recipe.precision is _FP16 and architecture.name in _FP16_OVERFLOWS:
+        return f"{architecture.name} loses accuracy in fp16; use bf16", _VALID
+    if architecture.name == "PhiMoEForCausalLM" and recipe.provider != "cuda":
+        return "the builder exports PhiMoEForCausalLM for cuda in int4 only", _VALID
+    if recipe.layers not in (None, architecture.layers):
+        reason = f"no pass drops layers, and the model has {architecture.layers}"
+        return f"{reason}, not {recipe.layers}", _OPTIONS
+    return None
+
+
+def _option_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | None:
+    options = (recipe.block_size, recipe.accuracy_level)
+    if recipe.precision not in (_INT4, _INT8):
+        if options != (None, None) or recipe.algorithm is not None:
+            return f"{recipe.precision} weights have no quantiser options", _OPTIONS
+        return None
+    if recipe.block_size not in _BLOCK_SIZES:
+        sizes = ", ".join(map(str, _BLOCK_SIZES))
+        return f"block_size is one of {sizes}, not {recipe.block_size!r}", _BLOCK_SOURCE
+    if recipe.accuracy_level not in range(5):
+        return f"accuracy_level is 0 to 4, not {recipe.accuracy_level!r}", _OPTIONS
+    if (recipe.algorithm is not None) != (recipe.precision is _INT4):
+        return f"an algorithm is for int4, there required; got {recipe.algorithm!r}", _OPTIONS
+    return None

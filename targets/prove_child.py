@@ -1,0 +1,166 @@
+"""Script: run one node on an execution provider and say where it really ran.
+
+Needs the standard library and onnxruntime (with numpy, which it depends on). A
+provider in ``get_available_providers`` is only compiled in; onnxruntime falls
+back to the CPU without an error, so the profile of a real run is the proof.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+SIDE = 4
+_FLOAT = 1  # TensorProto.DataType.FLOAT
+_IR_VERSION, _OPSET = 8, 13  # old enough for every onnxruntime in use
+# Part of the message when the setting below forbids what would have happened.
+_FALLBACK_WORDS = "fallback to CPU EP has been explicitly disabled"
+
+
+class ProofError(Exception):
+    """The provider did not run the node; ``kind`` is for the caller, the text for people."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def _field(number: int, value: int | bytes | str) -> bytes:
+    """Return one protobuf field: a varint below 128, or bytes shorter than 128.
+
+    https://protobuf.dev/programming-guides/encoding: key = number << 3 | wire type,
+    wire type 0 is a varint and 2 is length-delimited.
+    """
+    if isinstance(value, int):
+        return bytes([number << 3, value])
+    data = value.encode() if isinstance(value, str) else value
+    # Lengths of two bytes are needed for the graph only.
+    low, high = len(data) & 0x7F, len(data) >> 7
+    length = bytes([low | 0x80, high]) if high else bytes([low])
+    return bytes([number << 3 | 2]) + length + data
+
+
+def one_node_model() -> bytes:
+    """Return an ONNX model with the node ``y = MatMul(a, b)`` on float32 (4, 4) matrices.
+
+    Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto;
+    written by hand because neither onnx nor onnx-ir comes with onnxruntime.
+    """
+    dimension = _field(1, _field(1, SIDE))  # TensorShapeProto.dim { dim_value }
+    tensor = _field(1, _FLOAT) + _field(2, dimension * 2)  # elem_type, shape
+    kind = _field(2, _field(1, tensor))  # ValueInfoProto.type { tensor_type }
+    node = _field(1, "a") + _field(1, "b") + _field(2, "y") + _field(4, "MatMul")
+    graph = _field(1, node) + _field(2, "proof")
+    graph += b"".join(_field(11, _field(1, name) + kind) for name in "ab")
+    graph += _field(12, _field(1, "y") + kind)
+    opset = _field(8, _field(1, "") + _field(2, _OPSET))
+    return _field(1, _IR_VERSION) + _field(7, graph) + opset
+
+
+def _session(ort: Any, provider: str, options: dict[str, str], profile: str) -> Any:
+    settings = ort.SessionOptions()
+    settings.enable_profiling = True
+    settings.profile_file_prefix = profile
+    settings.log_severity_level = 3
+    if provider != "CPUExecutionProvider":
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    # Without this, a provider that cannot start is replaced by the CPU with a printed line.
+    return ort.InferenceSession(
+        one_node_model(), settings, providers=[(provider, options)], enable_fallback=0
+    )
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return what onnxruntime raises; its own classes share no base but Exception."""
+    native = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    own = (kind for kind in vars(native).values() if isinstance(kind, type))
+    return (RuntimeError, ValueError, *(kind for kind in own if issubclass(kind, Exception)))
+
+
+def _nodes_per_provider(profile: Path) -> dict[str, int]:
+    events = json.loads(profile.read_text(encoding="utf-8", errors="replace"))
+    providers = (
+        event.get("args", {}).get("provider") for event in events if event.get("cat") == "Node"
+    )
+    return dict(collections.Counter(name for name in providers if name))
+
+
+def _run(ort: Any, provider: str, options: dict[str, str]) -> dict[str, int]:
+    """Run the node, check its numbers, and return how many nodes each provider ran."""
+    import numpy as np  # noqa: PLC0415 - a dependency of onnxruntime, absent without it
+
+    a = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    b = np.eye(SIDE, dtype=np.float32)[::-1].copy()
+    with tempfile.TemporaryDirectory() as folder:
+        session = _session(ort, provider, options, str(Path(folder) / "proof"))
+        (y,) = session.run(["y"], {"a": a, "b": b})
+        nodes = _nodes_per_provider(Path(session.end_profiling()))
+    if not np.allclose(y, a[:, ::-1]):
+        raise ProofError("wrong_result", f"{provider} computed a wrong product of two matrices.")
+    return nodes
+
+
+def _devices(ort: Any, provider: str) -> list[dict[str, str]]:
+    """Return what onnxruntime tells of the provider's devices; older ones tell nothing."""
+    listing = getattr(ort, "get_ep_devices", None)
+    return [
+        {
+            "type": str(found.device.type).rpartition(".")[2],
+            "vendor": str(found.device.vendor),
+            "vendor_id": hex(found.device.vendor_id),
+            "device_id": hex(found.device.device_id),
+            **{str(key): str(value) for key, value in dict(found.device.metadata).items()},
+        }
+        for found in (listing() if listing else [])
+        if found.ep_name == provider
+    ]
+
+
+def prove(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return versions, nodes per provider and devices for ``payload["provider"]``.
+
+    Raises:
+        ProofError: no onnxruntime, a provider that is not in the build, one that
+            failed, one that left the node to another, or a wrong product.
+    """
+    provider = payload["provider"]
+    try:
+        ort = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ProofError("no_runtime", f"onnxruntime cannot be imported: {error}") from error
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise ProofError("not_in_build", ", ".join(available))
+    if provider.startswith(("CUDA", "NvTensor")) and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds the CUDA libraries that pip installed
+    try:
+        nodes = _run(ort, provider, payload.get("options", {}))
+    except _errors() as error:
+        kind = "fell_back" if _FALLBACK_WORDS in str(error) else "failed"
+        raise ProofError(kind, f"{type(error).__name__}: {error}") from error
+    if not nodes.get(provider):
+        raise ProofError("fell_back", ", ".join(nodes) or "none")
+    return {
+        "onnxruntime": ort.__version__,
+        "available": available,
+        "nodes": nodes,
+        "devices": _devices(ort, provider),
+    }
+
+
+def main() -> None:
+    """Read the payload from standard input, write the result as the last line."""
+    try:
+        result = prove(json.load(sys.stdin))
+    except ProofError as error:
+        result = {"error": {"kind": error.kind, "message": str(error)}}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Recipes, adapter configs and candidates: what is refused, and names that identify a value."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.candidate import UNTRAINED, AdapterConfig, Algorithm, Candidate, Precision, Recipe
+from autotune.errors import UsageError
+from autotune.targets import Architecture, recipes_for
+
+LLAMA = Architecture(
+    name="LlamaForCausalLM",
+    layers=2,
+    hidden_size=64,
+    vocab_size=300,
+    tied_embeddings=True,
+    context_length=512,
+    parameters=100_000,
+)
+
+floats = st.floats(min_value=1e-6, max_value=1e3)
+adapters = st.builds(
+    AdapterConfig,
+    method=st.just("lora"),
+    rank=st.integers(1, 256),
+    alpha_ratio=floats,
+    learning_rate=floats,
+    epochs=floats,
+    batch_size=st.integers(1, 64),
+    warmup=st.floats(0, 0.99),
+    dropout=st.floats(0, 0.99),
+    target_modules=st.sampled_from(["all-linear", "attention", "mlp"]),
+    seed=st.integers(0, 2**31),
+)
+int4_recipes = st.builds(
+    Recipe,
+    provider=st.sampled_from(["cpu", "cuda", "dml"]),
+    precision=st.just(Precision.INT4),
+    block_size=st.sampled_from([16, 32, 64, 128, 256]),
+    algorithm=st.sampled_from(list(Algorithm)),
+    accuracy_level=st.integers(0, 4),
+    prune_lm_head=st.booleans(),
+    layers=st.none() | st.integers(1, 40),
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        (Recipe(provider="cpu", precision=Precision.FP32), "cpu-fp32"),
+        (
+            Recipe(provider="cpu", precision=Precision.INT8, block_size=32, accuracy_level=4),
+            "cpu-int8-b32",
+        ),
+        (
+            Recipe(
+                provider="cpu",
+                precision=Precision.INT4,
+                block_size=32,
+                algorithm=Algorithm.K_QUANT_MIXED,
+                accuracy_level=1,
+                prune_lm_head=False,
+                layers=20,
+            ),
+            "cpu-int4-b32-k_quant_mixed-acc1-fullhead-l20",
+        ),
+    ],
+)
+def test_a_recipe_is_named_by_what_differs_from_the_default(recipe: Recipe, name: str) -> None:
+    assert recipe.name == name
+
+
+@given(int4_recipes, int4_recipes)
+def test_two_int4_recipes_share_a_name_only_if_they_are_equal(one: Recipe, other: Recipe) -> None:
+    assert (one.name == other.name) == (one == other)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda", "dml", "webgpu", "NvTensorRtRtx"])
+def test_proposed_recipes_have_names_of_their_own(provider: str) -> None:
+    kept, refused = recipes_for(provider, LLAMA)
+    names = [recipe.name for recipe in [*kept, *(refusal.recipe for refusal in refused)]]
+    assert kept
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"rank": 0}, "rank must be finite and greater than zero, got 0"),
+        ({"alpha_ratio": -1.0}, "alpha_ratio must be finite and greater than zero, got -1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be finite .* got nan"),
+        ({"epochs": float("inf")}, "epochs must be finite .* got inf"),
+        ({"batch_size": 0}, "batch_size must be finite and greater than zero, got 0"),
+        ({"warmup": 1.0}, r"warmup must be in \[0, 1\), got 1.0"),
+        ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
+        ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
+        ({"merge_base": "dequantized"}, "is for method 'qlora' only; use 'full'"),
+    ],
+)
+def test_an_adapter_config_out_of_range_is_refused(fields: dict[str, object], rule: str) -> None:
+    with pytest.raises(UsageError, match=rule):
+        dataclasses.replace(AdapterConfig(), **fields)  # type: ignore[arg-type] # wrong on purpose
+
+
+def test_a_dequantized_base_goes_with_qlora() -> None:
+    assert AdapterConfig(method="qlora", merge_base="dequantized").merge_base == "dequantized"
+
+
+@given(adapters, adapters)
+def test_two_adapter_configs_share_a_name_only_if_they_are_equal(
+    one: AdapterConfig, other: AdapterConfig
+) -> None:
+    assert (one.name == other.name) == (one == other)
+
+
+def test_equal_adapter_configs_have_one_name_however_their_numbers_are_written() -> None:
+    whole = AdapterConfig(epochs=3, alpha_ratio=2, warmup=0)
+    decimal = AdapterConfig(epochs=3.0, alpha_ratio=2.0, warmup=0.0)
+    assert whole == decimal
+    assert whole.name == decimal.name
+
+
+RECIPE = Recipe(provider="cpu", precision=Precision.FP32)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "fraction", "rule"),
+    [
+        (None, 0.5, "0 for the untrained model"),
+        (AdapterConfig(), 0.0, "0 for the untrained model and above 0 for an adapter"),
+        (AdapterConfig(), 1.5, r"in \[0, 1\], got 1.5"),
+        (AdapterConfig(), -0.5, r"in \[0, 1\], got -0.5"),
+        (AdapterConfig(), float("nan"), r"in \[0, 1\], got nan"),
+    ],
+)
+def test_a_candidate_has_an_adapter_or_no_training(
+    adapter: AdapterConfig | None, fraction: float, rule: str
+) -> None:
+    with pytest.raises(UsageError, match=rule):
+        Candidate(adapter=adapter, fraction=fraction, recipe=RECIPE)
+
+
+def test_a_candidate_is_named_by_training_and_recipe() -> None:
+    adapter = AdapterConfig(rank=8)
+    base = Candidate(adapter=None, fraction=0, recipe=RECIPE)
+    third = Candidate(adapter=adapter, fraction=1 / 3, recipe=RECIPE)
+    full = Candidate(adapter=adapter, fraction=1, recipe=RECIPE)
+    assert base.name == f"{UNTRAINED}/cpu-fp32"
+    assert third.name == f"{adapter.name}@0.33/cpu-fp32"
+    assert full.name == f"{adapter.name}/cpu-fp32"
+    assert adapter.name.startswith("lora-r8-a2-lr0.001-")
