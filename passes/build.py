@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from autotune.targets import check_recipe
 from .architectures import read_architecture
 from .contract import Artifact
 from .produce import pass_key
+from .stopwatch import StopWatch
 
 __all__ = ["BuildPass", "builder_options"]
 
@@ -68,7 +68,8 @@ class BuildPass:
 
         Returns:
             Facts: ``attributes`` read back from the graph, ``proof`` (agreement with the
-            model it was made from, or why it was not run), ``seconds`` per part.
+            model it was made from, or why it was not run), ``files`` (name to bytes) with
+            their sum ``bytes``, ``seconds`` per part.
 
         Raises:
             UnsupportedRecipeError: the capability table refuses the recipe.
@@ -82,16 +83,21 @@ class BuildPass:
             raise UnsupportedRecipeError(
                 f"{self.recipe.name} is not built: {refusal.reason} ({refusal.source})."
             )
-        began = time.perf_counter()
+        watch = StopWatch()
         _create(self.recipe, model, workdir)
-        built = time.perf_counter()
+        watch.lap("build")
         attributes = graph.read_attributes(workdir)
         graph.check_attributes(attributes, self.recipe)
+        watch.lap("read")
         found = proof.prove(self.recipe, model=model, built=workdir)
+        watch.lap("proof")
+        files = {file.name: file.stat().st_size for file in sorted(workdir.iterdir())}
         return {
             "attributes": attributes,
             "proof": found,
-            "seconds": {"build": built - began, "proof": time.perf_counter() - built},
+            "files": files,
+            "bytes": sum(files.values()),
+            "seconds": watch.seconds,
         }
 
 

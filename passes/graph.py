@@ -84,13 +84,11 @@ def check_attributes(found: dict[str, Any], recipe: Recipe) -> None:
 
 def _check_products(found: dict[str, Any], recipe: Recipe) -> None:
     bits = _BITS[recipe.precision]
-    expected = f"{bits}/{recipe.block_size}/{recipe.accuracy_level}"
-    allowed = {expected}
+    wanted = {f"{bits}/{recipe.block_size}/{recipe.accuracy_level}"}
     if recipe.algorithm is Algorithm.K_QUANT_MIXED:
-        allowed.add(f"8/{recipe.block_size}/{recipe.accuracy_level}")
-    others = set(found["products"]) - allowed
-    if expected not in found["products"] or others:
+        wanted.add(f"8/{recipe.block_size}/{recipe.accuracy_level}")
+    if set(found["products"]) != wanted or found["matmuls"]:
         raise BuildError(
-            f"{recipe.name} should have products of bits/block/level {expected}, the graph has"
-            f" {found['products']}."
+            f"{recipe.name} should have products of bits/block/level {sorted(wanted)} only, the"
+            f" graph has {found['products']} and {found['matmuls']} unquantised ones."
         )

@@ -21,6 +21,7 @@ from autotune.errors import MergeError, UsageError
 
 from .base_model import head_of, load_model
 from .lora import quiet_peft
+from .manifest import MANIFEST
 from .stopwatch import StopWatch
 
 __all__ = ["Merged", "fold", "merge_checked", "probe_ids", "save_model"]
@@ -188,9 +189,12 @@ def _round_to_nf4(model: PreTrainedModel) -> None:
 
 
 def save_model(model: PreTrainedModel, folder: Path, *, source: Path) -> None:
-    """Write ``model`` to ``folder`` with every file of ``source`` that holds no weights."""
+    """Write ``model`` to ``folder`` with every file of ``source`` that holds no weights.
+
+    The store's own manifest of ``source`` stays behind; the merged model gets another.
+    """
     model.save_pretrained(folder)
     for file in sorted(source.iterdir()):
-        is_weights = file.suffix in _WEIGHTS or file.name.endswith(".index.json")
-        if file.is_file() and not is_weights and not (folder / file.name).exists():
+        is_left = file.suffix in _WEIGHTS or file.name.endswith((".index.json", MANIFEST))
+        if file.is_file() and not is_left and not (folder / file.name).exists():
             shutil.copyfile(file, folder / file.name)

@@ -1,7 +1,8 @@
-"""Stand-alone script: load a built model, read last-position logits, generate a token.
+"""Stand-alone script: load a built model, save last-position logits, generate a token.
 
 Imports onnxruntime_genai and numpy only. Request as JSON on stdin (folder, provider,
 prompts as token ids, where to save the logits), answer as the last line of stdout.
+A runtime that crashes takes only this process with it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import json
 import os
 import sys
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
 import numpy as np
-import onnxruntime_genai as og
 
 
 def main() -> None:
     """Answer one request."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the runtime is loaded
+    import onnxruntime_genai as og  # noqa: PLC0415 - after the line above
+
     request = json.load(sys.stdin)
     config = og.Config(request["folder"])
     if request["provider"] != "cpu":
@@ -30,10 +31,13 @@ def main() -> None:
         params.set_search_options(max_length=len(prompt) + 1, do_sample=False)
         generator = og.Generator(model, params)
         generator.append_tokens(prompt)
-        found.append(np.asarray(generator.get_logits(), dtype=np.float32).reshape(-1))
+        # A copy: the runtime reuses the buffer. Without prune_lm_head the last position
+        # is still all that get_logits returns.
+        found.append(np.array(generator.get_logits(), dtype=np.float32).reshape(-1))
         generator.generate_next_token()
     np.save(request["logits"], np.stack(found))
     sys.stdout.write(json.dumps({"device": str(model.device_type)}) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

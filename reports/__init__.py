@@ -6,10 +6,39 @@ Sees plain data only: events in, documents, tables and folders out.
 from __future__ import annotations
 
 from .assemble import RunContext, build_report
+from .comparison import Change, Comparison, Delta, compare, delta_of
+from .comparison_table import comparison_view
 from .deploy import write_model_folder
-from .durable import append_json_line, read_json_lines, write_json_atomic
+from .durable import append_json_line, read_json_lines, write_json_atomic, write_text_atomic
 from .events import EventLog
+from .evidence import (
+    Evidence,
+    MeasuredModel,
+    Origin,
+    labelled,
+    load_evidence,
+    of_hardware,
+    of_measurement,
+    of_run,
+)
+from .hardware_page import hardware_page
+from .hardware_report import (
+    Calibration,
+    Census,
+    CensusEntry,
+    FlavourConflict,
+    HardwareReport,
+    Missing,
+    ReportedFact,
+    ReportedTarget,
+    ToolFacts,
+    load_hardware_report,
+    sealed,
+)
+from .hardware_terminal import hardware_summary
+from .measure_report import MeasuredFolder, MeasuredWorkload, MeasureReport, measure_view
 from .model_folder import DecisionRule, ModelDescription, load_model
+from .picking import JudgedBound, Pick, Picked, Picking, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
 from .redact import redact_command, redact_text
 from .run_report import (
@@ -39,39 +68,77 @@ __all__ = [
     "DOCUMENTS",
     "SCHEMA_DIR",
     "BoundVerdict",
+    "Calibration",
+    "Census",
+    "CensusEntry",
+    "Change",
+    "Comparison",
     "DecisionRule",
+    "Delta",
     "EventLog",
+    "Evidence",
+    "FlavourConflict",
+    "HardwareReport",
+    "JudgedBound",
+    "MeasureReport",
+    "MeasuredFolder",
+    "MeasuredModel",
+    "MeasuredWorkload",
     "Metric",
+    "Missing",
     "ModelDescription",
     "ModelFacts",
+    "Origin",
+    "Pick",
+    "Picked",
+    "Picking",
     "PlanRow",
     "RefusedRecipe",
+    "ReportedFact",
     "ReportedModel",
+    "ReportedTarget",
     "RunContext",
     "RunOutcome",
     "RunReport",
     "TaskFacts",
     "TimelineEntry",
+    "ToolFacts",
     "Trial",
     "TrialLog",
     "TrialOrigin",
     "WorkloadFacts",
     "append_json_line",
     "build_report",
+    "compare",
+    "comparison_view",
+    "delta_of",
     "front_table",
+    "hardware_page",
+    "hardware_summary",
     "json_schema",
+    "labelled",
+    "load_evidence",
+    "load_hardware_report",
     "load_model",
     "load_report",
     "make_console",
+    "measure_view",
     "nearest_miss",
+    "of_hardware",
+    "of_measurement",
+    "of_run",
+    "pick",
+    "picking_view",
     "plan_table",
     "read_json_lines",
     "redact_command",
     "redact_text",
     "run_summary",
     "schema_text",
+    "sealed",
     "trials_of",
     "write_json_atomic",
     "write_model_folder",
     "write_schemas",
+    "write_text_atomic",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "read_json_lines",
     "sync_folder",
     "write_json_atomic",
+    "write_text_atomic",
 ]
 
 
@@ -44,7 +45,15 @@ def write_json_atomic(path: Path, data: Any) -> None:
         OutputError: the folder cannot be written or the disk is full.
         ValueError: ``data`` holds NaN or an infinity; nothing is written.
     """
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text_atomic(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8; readers see the old file or the new one.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(

@@ -12,7 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from .comparison import Comparison
+from .hardware_report import HardwareReport
+from .measure_report import MeasureReport
 from .model_folder import ModelDescription
+from .picking import Picking
 from .run_report import RunReport
 from .trials import Trial
 
@@ -23,6 +27,10 @@ DOCUMENTS: dict[str, type] = {
     "run-1.0": RunReport,
     "trial-1.0": Trial,
     "model-1.0": ModelDescription,
+    "hardware-1.0": HardwareReport,
+    "measure-1.0": MeasureReport,
+    "comparison-1.0": Comparison,
+    "picking-1.0": Picking,
 }
 
 

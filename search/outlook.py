@@ -19,7 +19,7 @@ __all__ = ["Outlook", "expected_improvement", "final_outlooks", "new_outlook"]
 
 _POWER = 0.3
 # Standard deviation of log(final / predicted): 0.06 + 0.12 per e-fold still to train.
-# Rank correlations of 0.7 to 0.9 at a third of the training (facts, 2.2) fit that.
+# Rank correlations with the end of 0.7 to 0.9 at a third of the training (LCBench) fit that.
 _DOUBT, _DOUBT_PER_FOLD = 0.06, 0.12
 _SPREAD, _PRIOR_WEIGHT = 0.2, 2
 _TINY = 1e-6

@@ -1,7 +1,7 @@
 """Which adapter configs to try first: priors in the place of random draws.
 
 Learning rate matters most, rank second, and variants of LoRA hardly at all once
-the rate is right (35-model sweep and 2602.04998, see the decision records). Small
+the rate is right (sweep over 35 models, 2026; arXiv 2602.04998). Small
 models and short trainings want higher rates: 1e-3 was best for 1B to 3B models
 and trains a 135M model to its ceiling at rank 8 to 16; 3e-4 fits larger ones.
 """

@@ -100,8 +100,8 @@ class SearchSpace:
         methods: ``lora``, ``qlora``.
         ranks: LoRA ranks.
         alpha_ratios: lora_alpha / rank; one value, since alpha moves with the learning rate.
-        learning_rate: (low, high) of a log-uniform range; the default is the one that
-            the facts give for models up to 3 billion weights.
+        learning_rate: (low, high) of a log-uniform range; the default suits models
+            of up to 3 billion weights.
         learning_rates: if not empty, only these instead of the range.
         epochs: passes over the data of a full training; fidelity is not a dimension.
         batch_sizes: examples per optimiser step.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["StudyRecord"]
 
 _RECIPE = "recipe"
-_STARTUP_TRIALS = 5  # the portfolio counts; facts, 1.3
+_STARTUP_TRIALS = 5  # the portfolio counts
 OBJECTIVES = ("error", "latency_p95_s")
 
 
@@ -186,7 +186,7 @@ class StudyRecord:
 
         Its parameters are drawn, and nothing was trained: the bound fails whatever
         they are. Pruned with its constraint values, since a failure would teach the
-        sampler nothing and it would ask for the recipe again (facts, 1.1).
+        sampler nothing and it would ask for the recipe again (measured with Optuna 5.0).
         """
         from optuna.trial import TrialState  # noqa: PLC0415 - heavy
 
@@ -252,7 +252,7 @@ def _held(path: Path) -> FileLock:
 
 
 def _storage(path: Path | None) -> Any:
-    """Return a journal storage; a journal is ten times cheaper than SQLite (facts, 1.1)."""
+    """Return a journal storage: about ten times cheaper than SQLite, as measured with 5.0."""
     if path is None:
         return None
     from optuna.storages import JournalStorage  # noqa: PLC0415 - heavy

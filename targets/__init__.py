@@ -1,5 +1,7 @@
 """Targets: what a machine is and can run, and where steps are executed."""
 
+from .calibrate import CalibrationPlan, calibrate, plan_calibration
+from .calibrate_grade import GRADE_RULE, Disturbance, disturbance, grade_noise
 from .capability import check as check_recipe
 from .capability import recipes as recipes_for
 from .conditions import Conditions, read_conditions
@@ -7,6 +9,7 @@ from .conflict import Conflict, find_conflicts
 from .contract import Architecture, Executor, Job, JobResult, JobStatus, Refusal, Target
 from .detect import Finding, FindingStatus, detect, resolve_targets, survey
 from .fact import Fact, FactStatus, detected, known_facts, not_applicable, probe, unknown
+from .gpu import Accelerators, Adapter, Gpu, read_accelerators
 from .isa import cpu_flags, device_class, relevant_extensions
 from .local import LocalExecutor
 from .machine import (
@@ -23,16 +26,22 @@ from .versions import RUNTIME_FLAVOURS
 
 __all__ = [
     "ENTRY_POINTS",
+    "GRADE_RULE",
     "RUNTIME_FLAVOURS",
+    "Accelerators",
+    "Adapter",
     "Architecture",
+    "CalibrationPlan",
     "Conditions",
     "Conflict",
+    "Disturbance",
     "Executor",
     "Fact",
     "FactStatus",
     "Family",
     "Finding",
     "FindingStatus",
+    "Gpu",
     "Job",
     "JobResult",
     "JobStatus",
@@ -45,17 +54,22 @@ __all__ = [
     "Refusal",
     "SystemFacts",
     "Target",
+    "calibrate",
     "check_recipe",
     "cpu_flags",
     "detect",
     "detected",
     "device_class",
+    "disturbance",
     "families",
     "family_named",
     "find_conflicts",
+    "grade_noise",
     "known_facts",
     "not_applicable",
+    "plan_calibration",
     "probe",
+    "read_accelerators",
     "read_conditions",
     "read_machine",
     "recipes_for",

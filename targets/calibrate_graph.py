@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from autotune.errors import UsageError
 
@@ -51,12 +52,8 @@ OPERATORS = {
     "fp32": Operator(name="MatMul", activation="fp32", weight="fp32"),
     "fp16": Operator(name="MatMul", activation="fp16", weight="fp16"),
     "bf16": Operator(name="MatMul", activation="bf16", weight="bf16"),
-    "int8": Operator(
-        name="MatMulNBits", domain=_MICROSOFT, activation="fp32", weight="u8", bits=8
-    ),
-    "int4": Operator(
-        name="MatMulNBits", domain=_MICROSOFT, activation="fp32", weight="u8", bits=4
-    ),
+    "int8": Operator(name="MatMulNBits", domain=_MICROSOFT, activation="fp32", weight="u8", bits=8),
+    "int4": Operator(name="MatMulNBits", domain=_MICROSOFT, activation="fp32", weight="u8", bits=4),
     "int8-plain": Operator(name="MatMulInteger", activation="u8", weight="s8", result="s32"),
 }
 
@@ -72,6 +69,7 @@ class Product:
         n: columns of ``W``.
         repeat: products in a row with the same ``W``; above 1 needs ``k == n``.
         block: weights per scale, quantised weights only.
+        activation: element type of ``x`` and ``y`` where it is not the operator's own.
     """
 
     label: str
@@ -80,6 +78,7 @@ class Product:
     n: int
     repeat: int = 1
     block: int = 32
+    activation: str = ""
 
     def __post_init__(self) -> None:
         operator = OPERATORS[self.label]
@@ -95,6 +94,11 @@ class Product:
         """Multiplications and additions in one run of the model."""
         return 2 * self.m * self.k * self.n * self.repeat
 
+    @property
+    def input_element(self) -> str:
+        """Element type of ``x``."""
+        return self.activation or OPERATORS[self.label].activation
+
     def weights(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return element type and shape of every stored array, by its name in the model."""
         operator = OPERATORS[self.label]
@@ -103,7 +107,7 @@ class Product:
         blocks, packed = self.k // self.block, self.block * operator.bits // 8
         return {
             "w": (operator.weight, (self.n, blocks, packed)),
-            "scales": (operator.activation, (self.n, blocks)),
+            "scales": (self.input_element, (self.n, blocks)),
         }
 
 
@@ -164,12 +168,12 @@ def product_model(product: Product) -> bytes:
     """Return the model ``x -> y`` of ``product``: x is (m, k), y is (m, n)."""
     operator = OPERATORS[product.label]
     names = ["x", *(f"h{i}" for i in range(1, product.repeat)), "y"]
-    graph = b"".join(_node(product, a, b) for a, b in zip(names, names[1:], strict=False))
+    graph = b"".join(_node(product, a, b) for a, b in pairwise(names))
     graph += _field(2, "calibration")
     for name, (element, shape) in product.weights().items():
         graph += _field(5, _stored(name, element, shape))
-    graph += _field(11, _value("x", operator.activation, (product.m, product.k)))
-    result = operator.result or operator.activation
+    graph += _field(11, _value("x", product.input_element, (product.m, product.k)))
+    result = operator.result or product.input_element
     graph += _field(12, _value("y", result, (product.m, product.n)))
     opsets = _field(8, _field(1, "") + _field(2, _OPSET))
     opsets += _field(8, _field(1, _MICROSOFT) + _field(2, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,11 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from autotune import __version__
-from autotune.cli import main
-from autotune.config import SAMPLERS
+from autotune.cli import app, main
+from autotune.config import SAMPLERS, Bounds
 from autotune.errors import UsageError
+from autotune.task import Template
+
+ROOT = Path(__file__).parents[1]
 
 ROWS = "text,label\n" + "".join(f"row number {n},{['even', 'odd'][n % 2]}\n" for n in range(40))
 
@@ -179,6 +184,34 @@ def test_help_lists_every_flag_that_a_run_takes(autotune: Autotune) -> None:
 def test_the_version_is_printed(autotune: Autotune) -> None:
     ended = autotune("--version")
     assert (ended.code, ended.out) == (0, f"autotune {__version__}\n")
+
+
+def _documented_commands() -> list[str]:
+    """Return the indented commands of the documents, what follows a pipe or ``&&`` apart."""
+    lines = []
+    for name in ("README.md", "examples/README.md"):
+        lines += (ROOT / name).read_text(encoding="utf-8").splitlines()
+    commands = [line.rpartition("&& ")[2] for line in lines if line.startswith("    ")]
+    return [command.strip() for command in commands if command.strip().startswith("autotune ")]
+
+
+@pytest.mark.parametrize("command", _documented_commands())
+def test_commands_in_the_documents_are_understood(command: str) -> None:
+    words = shlex.split(command.partition(" > ")[0])[1:]
+    with get_command(app).make_context("autotune", [*words]) as context:
+        given = context.params
+    maxima = {
+        metric: given[f"max_{metric.partition('.')[0]}"]
+        for metric in ("latency.p95", "ttft.p95", "tpot.p95", "memory", "size")
+    }
+    bounds = Bounds(
+        maxima=maxima,
+        min_accuracy=given["min_accuracy"],
+        general=tuple(given["constraint"] or ()),
+    )
+    assert len(bounds.resolve()) == sum("max-" in w or "min-" in w or "<=" in w for w in words)
+    if given["template"]:
+        assert Template.parse(given["template"]).fields
 
 
 def test_the_module_is_the_command(somewhere_else: Path) -> None:

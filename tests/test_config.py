@@ -167,6 +167,27 @@ def test_a_run_starts_from_its_file_alone(tmp_path: Path) -> None:
     assert RunConfig.load(tmp_path / "run.json") == config
 
 
+def test_a_run_finds_its_files_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"data": "rows.csv", "validation_data": "dev.csv", "test_data": "test.csv"}
+    for name in names.values():
+        (tmp_path / name).write_text("text,label\n", encoding="utf-8")
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = resolve(**{**OWN_DATA, **names, "model": "./model"})
+    config.save(tmp_path / "run.json")
+    monkeypatch.chdir(tmp_path.parent)
+    resumed = RunConfig.load(tmp_path / "run.json")
+    places = [resumed.data_path, resumed.validation_data, resumed.test_data, resumed.model]
+    assert [place for place in places if not Path(str(place)).exists()] == []
+
+
+def test_names_on_a_hub_stay_as_they_are() -> None:
+    config = resolve(data="someone/tones", template="{a}{b}", model="someone/model")
+    assert (config.data, config.model) == ("someone/tones", "someone/model")
+
+
 @pytest.mark.parametrize(
     ("content", "rule"),
     [

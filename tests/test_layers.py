@@ -14,7 +14,10 @@ MODEL_LIBRARIES = {
     *("torch", "transformers", "peft", "bitsandbytes", "onnxruntime", "onnxruntime_genai")
 }
 
-_TYPES = {"errors", "units", "plain", "candidate", "measurement", "constraint", "steps"}
+_TYPES = {
+    *("errors", "units", "plain", "candidate", "measurement", "constraint", "steps"),
+    "calibration",
+}
 _LAYERS: dict[str, set[str]] = {
     "task": _TYPES,
     "targets": _TYPES,

@@ -160,6 +160,16 @@ def test_a_run_resumed_anywhere_ends_like_one_that_was_not_interrupted(
     assert run.planner.asked_at[cut:] == [n * STEP_S for n in range(cut, len(PLAN) + 1)]
 
 
+def test_a_replayed_planner_is_asked_at_the_times_of_the_record(tmp_path: Path) -> None:
+    # Time spent before the first step counts, and no event's end says so.
+    first = Run(tmp_path / "events.jsonl")
+    first.loop.run(already_s=5.0)
+    again = Run(tmp_path / "events.jsonl")
+    again.loop.replay(again.log.read(), is_new_journal=False)
+    again.loop.run()
+    assert again.planner.asked_at == first.planner.asked_at
+
+
 def test_an_interrupted_step_leaves_no_trace_and_is_done_again(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     first = Run(path, interrupt_at=2)

@@ -31,12 +31,16 @@ PACKAGE_DIRS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
 HEAVY = (
     *("torch", "transformers", "onnxruntime", "onnxruntime_genai", "peft", "bitsandbytes"),
     *("datasets", "pandas", "plotly", "safetensors", "gguf", "optuna", "sklearn"),
+    "onnx_ir",
 )
-# Modules that only a training worker imports: each one is about torch tensors throughout.
+# Modules that only workers import; each is about tensors or graphs throughout.
 WORKER_ONLY = {
     "autotune.passes.answer_loss": "a loss over torch tensors",
     "autotune.passes.base_model": "torch modules with the weights of a checkpoint",
+    "autotune.passes.graph": "reads graphs with onnx_ir",
     "autotune.passes.lora": "torch modules with peft's layers in them",
+    "autotune.passes.merging": "torch modules, merged and compared",
+    "autotune.passes.proof": "compares a graph's logits with those of a torch model",
     "autotune.passes.training": "the torch training loop",
 }
 
@@ -44,18 +48,22 @@ _IMPORT_ALL = """
 import importlib, json, logging, os, pkgutil, sys, threading
 packages, heavy, skipped = json.loads(sys.argv[1])
 environment = dict(os.environ)
-names, culprits = set(packages), {}
+names, culprits, broken = set(packages), {}, {}
 for package in packages:
     folders = importlib.import_module(package).__path__
     names |= {module.name for module in pkgutil.iter_modules(folders, package + ".")}
 for name in sorted(names - set(skipped)):
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        broken[name] = repr(error)
     for library in heavy:
         if library in sys.modules:
             culprits.setdefault(library, name)
 print(json.dumps({
     "names": sorted(names),
     "culprits": culprits,
+    "broken": broken,
     "environment": dict(os.environ) == environment,
     "handlers": len(logging.root.handlers),
     "threads": threading.active_count(),
@@ -91,6 +99,10 @@ def imported() -> dict[str, object]:
     return facts
 
 
+def test_every_module_can_be_imported(imported: dict[str, object]) -> None:
+    assert imported["broken"] == {}
+
+
 def test_importing_every_module_loads_no_heavy_library(imported: dict[str, object]) -> None:
     assert imported["culprits"] == {}
 
@@ -99,13 +111,15 @@ def test_importing_every_module_does_nothing_else(imported: dict[str, object]) -
     assert (imported["environment"], imported["handlers"], imported["threads"]) == (True, 0, 1)
 
 
-def test_exempted_modules_exist_and_import_torch(imported: dict[str, object]) -> None:
+def test_exempted_modules_exist_and_need_their_exemption(imported: dict[str, object]) -> None:
     names = imported["names"]
     assert isinstance(names, list)
     assert set(WORKER_ONLY) <= set(names)
     for name in WORKER_ONLY:
         path = ROOT / f"{name.removeprefix('autotune.').replace('.', '/')}.py"
-        assert re.search(r"^(import|from) torch\b", path.read_text("utf-8"), re.MULTILINE), name
+        assert re.search(
+            r"^(import|from) (torch|onnx_ir)\b", path.read_text("utf-8"), re.MULTILINE
+        ), name
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the module resource is not on Windows")
@@ -181,6 +195,47 @@ def test_version_is_the_same_in_package_and_project() -> None:
     import autotune  # noqa: PLC0415 - the name is this test's subject
 
     assert autotune.__version__ == PROJECT["project"]["version"]
+
+
+def _distribution(requirement: str) -> str:
+    return re.split(r"[<>=!~;\[ ]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def _requirements(*extras: str) -> set[str]:
+    listed = [*PROJECT["project"]["dependencies"]]
+    for extra in extras:
+        listed += PROJECT["project"]["optional-dependencies"][extra]
+    return {_distribution(requirement) for requirement in listed} - {"autotune-slm"}
+
+
+def test_every_dependency_of_an_ordinary_installation_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = {_distribution(line): line for line in lines if line and not line.startswith("#")}
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in pins.values())
+    wanted = _requirements("train", "cpu", "test", "dev", "dashboard") - {"pip"}
+    assert sorted(wanted - set(pins)) == []
+
+
+def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
+    declared = _requirements(*PROJECT["project"]["optional-dependencies"])
+    known = {*declared, *sys.stdlib_module_names, "autotune"}
+    undeclared = {
+        f"{_shown(path)} imports {name}"
+        for path in _sources(with_tests=False)
+        for node in ast.walk(_tree(path))
+        for name in _imported_names(node)
+        if name not in known and name.lower().replace("_", "-") not in known
+    }
+    assert undeclared == set()
+
+
+def _imported_names(node: ast.AST) -> list[str]:
+    """Return the top-level names of an absolute import; none of any other node."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        return [node.module.partition(".")[0]]
+    return []
 
 
 # Sizes and words

@@ -201,12 +201,19 @@ def resume(
 
 
 def main() -> None:
-    """Run the command line; errors of ours become one line and their exit code."""
+    """Run the command line; errors of ours become one line and their exit code.
+
+    ``--debug`` is taken from anywhere on the line, so that every command has it.
+    """
+    shows_traceback = "--debug" in sys.argv
     try:
-        app(standalone_mode=True)
+        app(args=[word for word in sys.argv[1:] if word != "--debug"], standalone_mode=True)
     except AutotuneError as error:
-        if "--debug" in sys.argv:
+        if shows_traceback:
             raise
         label = "usage" if isinstance(error, UsageError) else "error"
         typer.echo(f"autotune: {label}: {error}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("autotune: interrupted before the first step; nothing is left behind.", err=True)
+        sys.exit(130)

@@ -57,7 +57,7 @@ class Loop:
             ReplayError: the planner would have taken another step.
         """
         for event in events:
-            expected = self.planner.next(PlannerState(elapsed_s=self.elapsed_s))
+            expected = self.planner.next(PlannerState(elapsed_s=event.started_s))
             if expected != event.step:
                 raise ReplayError(
                     f"Event {event.number} of the record is {event.step}, the planner would now"

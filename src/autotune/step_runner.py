@@ -167,7 +167,7 @@ class StepRunner:
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={step.adapter.name: {"nll": nll}},
-            notes={name: facts[name] for name in _TRAINING_NOTES if name in facts},
+            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if name in facts},
         )
 
     def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
@@ -337,3 +337,8 @@ class StepRunner:
         else:
             ledger.stage_s[stage] = ledger.stage_s.get(stage, 0.0) + produced.seconds
         return produced.artifact
+
+
+def _note(value: object) -> float | str:
+    """Return a fact of a pass in the form that outcomes keep."""
+    return float(value) if isinstance(value, int | float) else str(value)

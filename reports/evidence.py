@@ -1,0 +1,286 @@
+"""Documents of every kind as one plain form: a machine, and models with their numbers.
+
+``compare`` and ``pick`` work on this form alone. Each kind of document has one
+adapter, found by the document's schema; a kind that has none is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.candidate import UNTRAINED
+from autotune.errors import UsageError
+from autotune.measurement import Measurement
+from autotune.plain import to_plain
+
+from .documents import load_document
+from .hardware_report import Calibration, HardwareReport, load_hardware_report
+from .measure_report import MeasureReport
+from .run_report import Metric, ReportedModel, RunReport
+
+__all__ = [
+    "Evidence",
+    "MeasuredModel",
+    "Origin",
+    "labelled",
+    "load_evidence",
+    "of_hardware",
+    "of_measurement",
+    "of_run",
+    "stable_facts",
+]
+
+CHOSEN, BASELINE, MISS = "chosen", "baseline", "nearest miss"
+# What changes from minute to minute, or says in other words what another fact says.
+_VOLATILE = ("memory.available_bytes", "processor.affinity", "processor.device_class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredModel:
+    """A model of a document.
+
+    Attributes:
+        key: role (``chosen``, ``baseline``, ``nearest miss``) or else the name; pairs
+            the models of two documents.
+        name: ``training/recipe``, or a folder's name.
+        numbers: by metric; metrics of answers by ``metric@split``.
+    """
+
+    key: str
+    name: str
+    numbers: Mapping[str, Measurement]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the numbers of a document come from.
+
+    Attributes:
+        kind: ``run``, ``measure`` or ``hardware``.
+        created: UTC time, RFC 3339.
+        device: the machine in a few words.
+        model: digest of the base model, empty where the document does not know it.
+        model_name: of the base model, for people.
+        workload: digest of the timed requests.
+        task: digest of data and split, empty where nothing was scored.
+        noise_floor: relative difference that the machine showed between equals, 0 where
+            it was not measured.
+        facts: known facts of machine and libraries by dotted name.
+    """
+
+    kind: str
+    created: str
+    device: str
+    model: str
+    model_name: str
+    workload: str
+    task: str = ""
+    noise_floor: float = 0.0
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A document as ``compare`` and ``pick`` see it.
+
+    Attributes:
+        label: short name in tables (``A``, ``B``).
+        path: of the document.
+        origin: machine, workload, versions.
+        models: in the document's order, roles first; keys are distinct.
+    """
+
+    label: str = ""
+    path: str = ""
+    origin: Origin
+    models: tuple[MeasuredModel, ...]
+
+    def partner(self, model: MeasuredModel) -> MeasuredModel | None:
+        """Return the model of the same role here, else that of the same name, or None."""
+        by_key = [mine for mine in self.models if mine.key == model.key]
+        by_name = [mine for mine in self.models if mine.name == model.name]
+        return (by_key or by_name or [None])[0]
+
+
+def stable_facts(hardware: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is known of a machine by dotted name, absences and volatile facts left out."""
+    facts = {f"versions.{name}": version for name, version in versions.items()}
+    facts |= _known(hardware)
+    return {name: value for name, value in facts.items() if name not in _VOLATILE}
+
+
+def _known(hardware: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten facts, which are ``{"status", "value", "reason"}``, and bare values."""
+    found: dict[str, Any] = {}
+    for name, value in hardware.items():
+        if isinstance(value, dict) and "value" not in value:
+            found |= _known(value, f"{prefix}{name}.")
+        else:
+            known = value["value"] if isinstance(value, dict) else value
+            if known is not None:
+                found[prefix + name] = known
+    return found
+
+
+def _number(name: str, metric: Metric) -> tuple[str, Measurement]:
+    key = f"{name}@{metric.split}" if metric.split else name
+    return key, Measurement(
+        metric=name,
+        unit=metric.unit,
+        value=metric.value,
+        n=metric.n,
+        ci95=metric.ci95,
+        method=metric.method,
+    )
+
+
+def _numbers(models: Iterable[ReportedModel]) -> dict[str, Measurement]:
+    """Return the numbers of one model that a report shows in several places, the first's first."""
+    found: dict[str, Measurement] = {}
+    for model in models:
+        for name, metric in model.metrics.items():
+            key, number = _number(name, metric)
+            found.setdefault(key, number)
+    return found
+
+
+def of_run(report: RunReport) -> Evidence:
+    """Return the models of a run report: chosen, nearest miss, baseline, then the front.
+
+    A model with a role keeps its validation scores from the front beside its test scores.
+    """
+    roles = {CHOSEN: report.chosen, MISS: report.nearest_miss, BASELINE: report.baseline}
+    shown = [(key, model) for key, model in roles.items() if model is not None]
+    named = {model.name for _, model in shown}
+    shown += [(model.name, model) for model in report.front if model.name not in named]
+    every = [*(model for _, model in shown), *report.front]
+    models = tuple(
+        MeasuredModel(
+            key=key,
+            name=model.name,
+            numbers=_numbers([model, *(other for other in every if other.name == model.name)]),
+        )
+        for key, model in shown
+    )
+    origin = Origin(
+        kind="run",
+        created=report.created,
+        device=report.device,
+        model=report.model.revision_or_digest,
+        model_name=report.model.hub_id or report.model.spec,
+        workload=report.workload.digest,
+        task=report.task.digest,
+        facts=stable_facts(report.hardware, report.versions),
+    )
+    return Evidence(origin=origin, models=models)
+
+
+def of_measurement(report: MeasureReport) -> Evidence:
+    """Return the one model of a measurement; it is compared with what others chose."""
+    base = report.model.base_model
+    model = MeasuredModel(
+        key=CHOSEN,
+        name=report.model.name,
+        numbers=dict(_number(name, metric) for name, metric in report.metrics.items()),
+    )
+    origin = Origin(
+        kind="measure",
+        created=report.created,
+        device=report.device,
+        model=base.revision_or_digest if base else "",
+        model_name=(base.hub_id or base.spec) if base else report.model.name,
+        workload=report.workload.digest,
+        facts=stable_facts(report.hardware, report.versions),
+    )
+    return Evidence(origin=origin, models=(model,))
+
+
+def of_hardware(report: HardwareReport) -> Evidence:
+    """Return the untrained models of a census; none where the report has no census.
+
+    The facts hold what the devices reached, since that explains most latencies.
+    """
+    census, calibration = report.census, report.calibration
+    entries = [entry for entry in census.entries if entry.metrics] if census else []
+    names = [f"{UNTRAINED}/{entry.name}" for entry in entries]
+    models = tuple(
+        MeasuredModel(key=name, name=name, numbers=entry.metrics)
+        for name, entry in zip(names, entries, strict=True)
+    )
+    facts = stable_facts(to_plain(report.hardware), report.versions)
+    asserted = {name: fact.value for name, fact in report.asserted.items()}
+    origin = Origin(
+        kind="hardware",
+        created=report.created,
+        device=report.label,
+        model=census.model.revision_or_digest if census else "",
+        model_name=(census.model.hub_id or census.model.spec) if census else "",
+        workload=census.workload.digest if census else "",
+        noise_floor=(calibration.noise_floor() or 0.0) if calibration else 0.0,
+        facts={**asserted, **facts, **(_reached(calibration) if calibration else {})},
+    )
+    return Evidence(origin=origin, models=models)
+
+
+def _reached(calibration: Calibration) -> dict[str, Any]:
+    """Return measured rates by device and kind, and how quiet the machine was."""
+    found: dict[str, Any] = {}
+    for device in calibration.devices:
+        rates = {"memory_read": device.bandwidth()}
+        rates |= {f"product.{name}": device.product(name) for name in device.data_types()}
+        for name, rate in rates.items():
+            if rate is not None:
+                found[f"{device.target}.{name}"] = f"{rate.best / 1e9:.3g} G{rate.unit}"
+    return {**found, "noise.grade": calibration.grade}
+
+
+_READERS: dict[str, Callable[[Path], Evidence]] = {
+    "autotune.run": lambda path: of_run(load_document(path, RunReport)),
+    "autotune.hardware": lambda path: of_hardware(load_hardware_report(path)),
+    "autotune.measure": lambda path: of_measurement(load_document(path, MeasureReport)),
+}
+
+
+def load_evidence(path: Path) -> Evidence:
+    """Return what the document in the file ``path`` tells, or in a run folder its report.json.
+
+    Raises:
+        UsageError: missing, truncated, of another schema or version, not of its form, or
+            without any model.
+    """
+    file = path / "report.json" if path.is_dir() else path
+    reader = _READERS.get(_schema_of(file))
+    # A document that names no schema we know gets the exact words of the run report's reader.
+    evidence = (reader or _READERS["autotune.run"])(file)
+    if not evidence.models:
+        raise UsageError(
+            f"{str(file)!r} has no measured model: the run ended before one, or a hardware report"
+            " was taken without a census; name a report that has."
+        )
+    return Evidence(path=str(path), origin=evidence.origin, models=evidence.models)
+
+
+def _schema_of(path: Path) -> str:
+    """Return the schema that a file names; empty where it cannot be read."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(data.get("schema")) if isinstance(data, dict) else ""
+
+
+def labelled(documents: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """Return ``documents`` with labels A, B, C, ... in their order (A1 after Z)."""
+    return tuple(
+        Evidence(
+            label=chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else ""),  # noqa: PLR2004 - letters
+            path=document.path,
+            origin=document.origin,
+            models=document.models,
+        )
+        for number, document in enumerate(documents)
+    )

@@ -1,0 +1,142 @@
+"""Opening a model folder that anybody may have made: checked before anything of it runs.
+
+The runtime loads damaged weights without a word, so the sums come first. Native code
+that a configuration names is refused by the process that loads the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from autotune.errors import ModelSourceError, StoreError
+from autotune.plain import digest
+from autotune.reports import ModelDescription, load_model
+
+__all__ = ["ModelFolder", "open_folder"]
+
+_CONFIG = "genai_config.json"
+_SUMS = "SHA256SUMS"
+# coreutils' format: digest, a space, a space or an asterisk, the name.
+_SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """An onnxruntime-genai folder.
+
+    Attributes:
+        path: of the folder.
+        name: ``training/recipe`` where this tool made it, else the folder's name.
+        digest: over names and contents of its files.
+        checked_files: files that agree with SHA256SUMS, 0 where there is none.
+        description: of a folder that this tool made, else None.
+        context_length: tokens of prompt and answer together.
+        eos_ids: tokens that end a generation.
+    """
+
+    path: Path
+    name: str
+    digest: str
+    checked_files: int
+    description: ModelDescription | None
+    context_length: int
+    eos_ids: tuple[int, ...]
+
+
+def open_folder(path: Path) -> ModelFolder:
+    """Read what ``path`` says about itself, and compare every file with SHA256SUMS.
+
+    Raises:
+        ModelSourceError: no onnxruntime-genai folder.
+        UsageError: an autotune.json that is damaged or of another version.
+        StoreError: a file that SHA256SUMS lists is missing or differs.
+    """
+    if not (path / _CONFIG).is_file():
+        raise ModelSourceError(
+            f"A model folder has a {_CONFIG}, {str(path)!r} has none; name a folder that"
+            " onnxruntime-genai's builder or autotune wrote."
+        )
+    found = {name: _sha256(path / name) for name in _file_names(path)}
+    checked = _check(path, found)
+    is_ours = (path / "autotune.json").is_file()
+    description = load_model(path) if is_ours else None
+    config = _model_config(path)
+    return ModelFolder(
+        path=path,
+        name=description.name if description else path.resolve().name,
+        digest=digest(found),
+        checked_files=checked,
+        description=description,
+        context_length=int(config.get("context_length", 0)),
+        eos_ids=_eos_ids(config, description),
+    )
+
+
+def _file_names(path: Path) -> Iterator[str]:
+    """Yield names relative to ``path``; hidden files (version control) are not the model."""
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            yield name.as_posix()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(path: Path, found: dict[str, str]) -> int:
+    """Return how many files SHA256SUMS lists, all of them unchanged."""
+    sums = path / _SUMS
+    if not sums.is_file():
+        return 0
+    try:
+        lines = sums.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise StoreError(f"{str(sums)!r} is no text ({error}); fetch the model again.") from error
+    for line in lines:
+        match = _SUM_LINE.fullmatch(line)
+        if match is None:
+            raise StoreError(
+                f"A line of {_SUMS} is a SHA-256 and a name, {str(sums)!r} has {line[:80]!r};"
+                " fetch the model again."
+            )
+        _check_one(path, found, name=match[2], expected=match[1])
+    return len(lines)
+
+
+def _check_one(path: Path, found: dict[str, str], *, name: str, expected: str) -> None:
+    actual = found.get(PurePosixPath(name).as_posix())
+    if actual == expected:
+        return
+    what = f"is now {actual[:12]}" if actual else "is not there"
+    raise StoreError(
+        f"The model {str(path)!r} is damaged: {name!r} was {expected[:12]} when {_SUMS} was written"
+        f" and {what}. Fetch or build the model again; nothing was run."
+    )
+
+
+def _model_config(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelSourceError(
+            f"{str(path / _CONFIG)!r} is no JSON ({error}); build the model again."
+        ) from error
+    config = data.get("model") if isinstance(data, dict) else None
+    return config if isinstance(config, dict) else {}
+
+
+def _eos_ids(config: dict[str, Any], description: ModelDescription | None) -> tuple[int, ...]:
+    """Return the shipped task's, whose first ends every answer, else the configuration's."""
+    if description is not None:
+        return description.task.eos_ids
+    found = config.get("eos_token_id")
+    ids = found if isinstance(found, list) else [found]
+    return tuple(number for number in ids if type(number) is int)

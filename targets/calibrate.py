@@ -1,0 +1,288 @@
+"""Measured memory bandwidth and matrix-product rates of a proven target.
+
+One child process per target does the work, alone, with the runtime that models run
+on. Whoever calls holds the measurement lock. What could not be measured is in the
+result with its reason, and never costs what could.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.calibration import Control, DeviceCalibration, Rate, Unmeasured, make_rate
+from autotune.errors import UsageError
+
+from .calibrate_graph import ELEMENT_TYPES, OPERATORS, Product, product_model
+from .contract import Executor, Job, JobResult
+from .detect import Finding
+from .machine import Machine
+
+__all__ = ["CalibrationPlan", "calibrate", "plan_calibration"]
+
+_CPU = "CPUExecutionProvider"
+# Shapes (m, k, n) from small decoder layers; larger ones reach the units' full rate.
+_CPU_SHAPES = ((128, 576, 1536), (256, 1024, 4096), (512, 2048, 2048))
+# Square, so that products can be chained and copies to the device weigh little.
+_DEVICE_SHAPES = ((256, 1024, 1024), (1024, 2048, 2048), (2048, 4096, 4096))
+_DEVICE_CHAIN = 8
+_DEVICE_TYPES = ("fp32", "fp16", "bf16", "int8", "int4")
+# One row against a matrix of 268 MB and one of 1 GiB: larger than the caches of any GPU.
+_DEVICE_READS = (8192, 16384)
+_CACHE_FACTOR = 4
+_LEAST_READ_BYTES = 2**28
+_MEMORY_SHARE = 4  # of what is available, at most a quarter
+_GRACE_S = 30.0  # for starting the process and for a sample that outlasts the limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationPlan:
+    """What to time on one target.
+
+    Attributes:
+        read_bytes: size of the array that the processor reads; 0 reads none.
+        read_threads: that read it.
+        threads: of onnxruntime.
+        products: matrix products, small ones first; those of one row with a plain
+            weight count as memory reads.
+        rounds: of the A/A test, which repeats the first product that runs.
+        per_block: samples per round and name.
+        limit_s: of the whole calibration in the child, greater than 0.
+        seed: of contents and orders.
+        notes: for the result.
+    """
+
+    read_bytes: int = 0
+    read_threads: int = 1
+    threads: int = 1
+    products: tuple[Product, ...]
+    rounds: int = 12
+    per_block: int = 8
+    limit_s: float = 15.0
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.limit_s > 0 or min(self.threads, self.read_threads, self.per_block) < 1:
+            raise UsageError(f"A calibration needs a time limit and threads above 0, got {self!r}.")
+
+
+def plan_calibration(
+    finding: Finding, machine: Machine, *, limit_s: float, seed: int = 0
+) -> CalibrationPlan:
+    """Return the plan for a proven target on ``machine``.
+
+    The processor is read by numpy, with an array of four times its last-level cache
+    (at most a quarter of the available memory); other devices by one-row products.
+    """
+    threads = _threads(machine)
+    if finding.family.onnxruntime_name != _CPU:
+        return CalibrationPlan(
+            threads=threads, products=_device_products(machine), limit_s=limit_s, seed=seed
+        )
+    n_bytes, note = _read_size(machine)
+    products = tuple(
+        Product(label=label, m=m, k=k, n=n) for m, k, n in _CPU_SHAPES for label in OPERATORS
+    )
+    return CalibrationPlan(
+        read_bytes=n_bytes,
+        read_threads=max(1, math.ceil(machine.processor.usable_cores.value or 1)),
+        threads=threads,
+        products=products,
+        limit_s=limit_s,
+        seed=seed,
+        notes=(note,),
+    )
+
+
+def _threads(machine: Machine) -> int:
+    """Return the usable physical cores: a second thread on a core adds no arithmetic unit."""
+    usable = machine.processor.usable_cores.value or 1.0
+    return max(1, int(min(usable, machine.processor.physical_cores.value or usable)))
+
+
+def _read_size(machine: Machine) -> tuple[int, str]:
+    caches = machine.processor.cache_bytes.value or {}
+    last = max(caches.values(), default=0)
+    available = machine.memory.available_bytes.value or _LEAST_READ_BYTES
+    wanted = max(_LEAST_READ_BYTES, _CACHE_FACTOR * last)
+    n_bytes = max(2**20, min(wanted, available // _MEMORY_SHARE))
+    size = f"bandwidth of an array of {n_bytes / 1e6:.0f} MB"
+    if not last:
+        return n_bytes, f"{size}; the size of the caches is unknown, so they may hold part of it"
+    cache = f"the last-level cache holds {last / 1e6:.0f} MB"
+    if n_bytes < wanted:
+        return n_bytes, f"{size}, all that memory allows; {cache}, so part of it may be cached"
+    return n_bytes, f"{size}; {cache}, and what fits into it is read faster"
+
+
+def _device_products(machine: Machine) -> tuple[Product, ...]:
+    available = machine.memory.available_bytes.value or 0
+    reads = tuple(
+        Product(label="fp32", m=1, k=side, n=side)
+        for side in _DEVICE_READS
+        # The weight is made in main memory, then copied.
+        if 4 * side * side * _MEMORY_SHARE <= available
+    )
+    chains = tuple(
+        Product(
+            label=label,
+            m=m,
+            k=k,
+            n=n,
+            repeat=_DEVICE_CHAIN,
+            activation="fp16" if OPERATORS[label].bits else "",
+        )
+        for m, k, n in _DEVICE_SHAPES
+        for label in _DEVICE_TYPES
+    )
+    return chains[: len(_DEVICE_TYPES)] + reads + chains[len(_DEVICE_TYPES) :]
+
+
+def calibrate(
+    finding: Finding, plan: CalibrationPlan, *, executor: Executor, log_path: str = ""
+) -> DeviceCalibration:
+    """Run ``plan`` on a proven target in a fresh process and return what it reached.
+
+    Never raises for what the device or its runtime does: a crashed or overdue child is
+    an ``unmeasured`` entry with its message.
+
+    Args:
+        finding: of the target, status ``proven``.
+        plan: what to time.
+        executor: runs the child; it must have no other job.
+        log_path: where the child's output goes; empty discards it.
+
+    Raises:
+        UsageError: the target is not proven, or the executor has another job.
+    """
+    name = finding.family.name
+    if finding.target is None:
+        raise UsageError(f"Only a proven target can be calibrated, {name!r} is {finding.status}.")
+    handle = executor.submit(
+        Job(
+            name=f"calibrate {name}",
+            entry="autotune.targets.calibrate_child",
+            payload=_request(finding.family.onnxruntime_name, plan),
+            interpreter=finding.interpreter,
+            timeout_s=plan.limit_s + _GRACE_S,
+            environment={"ORT_DISABLE_TELEMETRY": "1"},
+            log_path=log_path,
+        )
+    )
+    result = executor.poll()
+    if result is None or result.handle != handle:
+        raise UsageError(f"{name!r} is calibrated alone; wait for the executor's other jobs first.")
+    return _read_result(finding, plan, result)
+
+
+def _request(provider: str, plan: CalibrationPlan) -> dict[str, Any]:
+    return {
+        "provider": provider,
+        "threads": plan.threads,
+        "read_bytes": plan.read_bytes,
+        "read_threads": plan.read_threads,
+        "products": [_entry(product) for product in plan.products],
+        "element_types": ELEMENT_TYPES,
+        "rounds": plan.rounds,
+        "per_block": plan.per_block,
+        "limit_s": plan.limit_s,
+        "seed": plan.seed,
+    }
+
+
+def _entry(product: Product) -> dict[str, Any]:
+    return {
+        "label": product.label,
+        "model": base64.b64encode(product_model(product)).decode(),
+        "weights": {name: [kind, list(shape)] for name, (kind, shape) in product.weights().items()},
+        "x": [product.input_element, [product.m, product.k]],
+        "work": product.operations,
+    }
+
+
+def _read_result(finding: Finding, plan: CalibrationPlan, result: JobResult) -> DeviceCalibration:
+    device = DeviceCalibration(
+        target=finding.family.name,
+        provider=finding.family.onnxruntime_name,
+        threads=plan.threads,
+        unmeasured=(
+            Unmeasured(what="everything", reason=result.error or f"the process {result.status}"),
+        ),
+        seconds=result.seconds,
+        notes=plan.notes,
+    )
+    return device if result.status != "ok" else _measured(device, plan, result.value)
+
+
+def _measured(
+    device: DeviceCalibration, plan: CalibrationPlan, value: Mapping[str, Any]
+) -> DeviceCalibration:
+    pairs = list(zip(plan.products, value["products"], strict=True))
+    rates = [
+        _product_rate(product, tuple(a["samples_s"])) for product, a in pairs if "samples_s" in a
+    ]
+    ran = [product for product, answer in pairs if "samples_s" in answer]
+    return DeviceCalibration(
+        target=device.target,
+        provider=device.provider,
+        threads=device.threads,
+        rates=(*_read_rates(plan, value["read"]), *rates),
+        unmeasured=tuple(
+            Unmeasured(what=_words(product), reason=answer["refused"])
+            for product, answer in pairs
+            if "refused" in answer
+        ),
+        control=_control(ran[:1], value["control"]),
+        seconds=value["seconds"],
+        notes=(*device.notes, f"onnxruntime {value['onnxruntime']}, numpy {value['numpy']}"),
+    )
+
+
+def _words(product: Product) -> str:
+    operator = OPERATORS[product.label]
+    return f"{operator.name} {product.label} {product.m}x{product.k}x{product.n}"
+
+
+def _read_rates(plan: CalibrationPlan, read: Mapping[str, Any] | None) -> tuple[Rate, ...]:
+    if read is None:
+        return ()
+    return (
+        make_rate(
+            kind="memory_read",
+            data_type="fp32",
+            operator="numpy.maximum.reduce",
+            shape=(read["bytes"] // 4,),
+            work=read["bytes"],
+            samples_s=tuple(read["samples_s"]),
+            method=f"{plan.read_threads} threads, each reading its own part",
+        ),
+    )
+
+
+def _product_rate(product: Product, samples_s: tuple[float, ...]) -> Rate:
+    is_read = product.m == 1 and not OPERATORS[product.label].bits
+    chain = f", {product.repeat} in a row" if product.repeat > 1 else ""
+    stored = 4 * product.k * product.n
+    return make_rate(
+        kind="memory_read" if is_read else "matrix_product",
+        data_type=product.label.partition("-")[0],
+        operator=OPERATORS[product.label].name,
+        shape=(product.m, product.k, product.n),
+        work=stored if is_read else product.operations,
+        samples_s=samples_s,
+        method=f"constant weight{chain}; input and output in main memory",
+    )
+
+
+def _control(ran: Sequence[Product], blocks: Mapping[str, Any] | None) -> Control | None:
+    if not ran or not blocks or not blocks["first"]:
+        return None
+    return Control(
+        work=_words(ran[0]),
+        first=tuple(tuple(block) for block in blocks["first"]),
+        second=tuple(tuple(block) for block in blocks["second"]),
+    )

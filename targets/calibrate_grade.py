@@ -1,0 +1,113 @@
+"""How quiet the machine was during a measurement: a grade with its reasons.
+
+The rule is ``GRADE_RULE``. A grade never forbids a measurement; C stamps every
+verdict that rests on it as noisy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autotune.calibration import Grade
+
+from .conditions import Conditions
+from .fact import Fact, detected, unknown
+
+__all__ = ["GRADE_RULE", "Disturbance", "disturbance", "grade_noise"]
+
+# Highest value of each share for grade A, and for grade B. The noise floor's 2 % is the
+# difference below which nobody acts on a speed; load is per usable core.
+_LIMITS = {
+    "load": (0.5, 1.0),
+    "steal": (0.01, 0.05),
+    "pressure": (0.10, 0.30),
+    "throttled": (0.01, 0.10),
+    "noise floor": (0.02, 0.10),
+}
+_WORDS = {
+    "load": "load before the start, per usable core",
+    "steal": "share of core time that the hypervisor kept",
+    "pressure": "share of time in which some process waited for a core",
+    "throttled": "share of time that the control group's quota took",
+    "noise floor": "difference of the same work under two names",
+}
+GRADE_RULE = (
+    "A: "
+    + ", ".join(f"{name} at most {limits[0]:.0%}" for name, limits in _LIMITS.items())
+    + "; B: "
+    + ", ".join(f"{limits[1]:.0%}" for limits in _LIMITS.values())
+    + " in the same order; C: above. A needs a known noise floor and a known load or pressure."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """What went on beside a measurement.
+
+    Attributes:
+        load: average number of running processes before it, per usable core; 1.0 is full.
+        steal: share of the usable cores' time that a hypervisor kept back, 0 to 1.
+        pressure: share of the time in which some process waited for a core, 0 to 1.
+        throttled: share of the time that a quota held this control group back.
+    """
+
+    load: Fact[float]
+    steal: Fact[float]
+    pressure: Fact[float]
+    throttled: Fact[float]
+
+
+def disturbance(
+    before: Conditions, after: Conditions, *, seconds: float, usable_cores: float
+) -> Disturbance:
+    """Return what the conditions before and after, ``seconds`` apart, say."""
+
+    def grown(name: str, per: float) -> Fact[float]:
+        first: Fact[float] = getattr(before, name)
+        second: Fact[float] = getattr(after, name)
+        if first.value is None:
+            return first
+        if second.value is None:
+            return second
+        if per <= 0:
+            return unknown("no time passed")
+        return detected(max(0.0, second.value - first.value) / per)
+
+    load = before.load_1min
+    return Disturbance(
+        load=load if load.value is None else detected(load.value / usable_cores),
+        steal=grown("steal_s", seconds * usable_cores),
+        pressure=grown("pressure_cpu_s", seconds),
+        throttled=grown("throttled_s", seconds),
+    )
+
+
+def grade_noise(found: Disturbance, noise_floor: float | None) -> tuple[Grade, tuple[str, ...]]:
+    """Return the grade by ``GRADE_RULE`` and a reason for each step below A.
+
+    Args:
+        found: what went on.
+        noise_floor: of the A/A test, a relative difference; None where there was none.
+    """
+    values = {
+        "load": found.load.value,
+        "steal": found.steal.value,
+        "pressure": found.pressure.value,
+        "throttled": found.throttled.value,
+        "noise floor": noise_floor,
+    }
+    grades: list[Grade] = ["A"]
+    reasons = []
+    for name, value in values.items():
+        quiet, usable = _LIMITS[name]
+        if value is not None and value > quiet:
+            grades.append("B" if value <= usable else "C")
+            limit = quiet if value <= usable else usable
+            reasons.append(f"{_WORDS[name]} is {value:.1%}, above {limit:.0%}")
+    if noise_floor is None:
+        grades.append("B")
+        reasons.append("there was no test of the same work under two names")
+    if found.load.value is None and found.pressure.value is None:
+        grades.append("B")
+        reasons.append("neither load nor pressure is known on this system")
+    return max(grades), tuple(reasons)

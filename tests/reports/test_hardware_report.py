@@ -1,0 +1,422 @@
+"""hardware.json: what it holds survives the disk, and what was altered is noticed by name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.calibration import Control, DeviceCalibration, NoiseFloor, Unmeasured, make_rate
+from autotune.candidate import Algorithm, Precision, Recipe
+from autotune.errors import UsageError
+from autotune.measurement import Measurement
+from autotune.plain import from_plain, to_plain
+from autotune.reports import (
+    SCHEMA_DIR,
+    Calibration,
+    Census,
+    CensusEntry,
+    FlavourConflict,
+    HardwareReport,
+    Missing,
+    ModelFacts,
+    ReportedFact,
+    ReportedTarget,
+    ToolFacts,
+    WorkloadFacts,
+    hardware_page,
+    hardware_summary,
+    json_schema,
+    load_hardware_report,
+    make_console,
+    schema_text,
+    sealed,
+    write_json_atomic,
+)
+from autotune.steps import OutcomeStatus
+
+
+def known(value: Any) -> ReportedFact:
+    return ReportedFact(status="detected", value=value)
+
+
+def device() -> DeviceCalibration:
+    return DeviceCalibration(
+        target="cpu",
+        provider="CPUExecutionProvider",
+        threads=2,
+        rates=(
+            make_rate(
+                kind="memory_read",
+                data_type="fp32",
+                operator="numpy.maximum.reduce",
+                shape=(260_000_000,),
+                work=1_040_000_000,
+                samples_s=(0.05, 0.04, 0.041),
+            ),
+            make_rate(
+                kind="matrix_product",
+                data_type="int4",
+                operator="MatMulNBits",
+                shape=(256, 1024, 4096),
+                work=2 * 256 * 1024 * 4096,
+                samples_s=(0.012, 0.011),
+            ),
+        ),
+        unmeasured=(Unmeasured(what="MatMul bf16 1x2x3", reason="NotImplemented: no kernel"),),
+        control=Control(work="MatMul", first=((0.01, 0.011),), second=((0.01, 0.012),)),
+        seconds=9.5,
+        notes=("the last-level cache holds 260 MB",),
+    )
+
+
+def calibration() -> Calibration:
+    shares = {"load": known(0.1), "steal": known(0.0)}
+    return Calibration(
+        devices=(device(),),
+        noise=(NoiseFloor(target="cpu", floor=0.013, ratio=1.002, ci95=(0.99, 1.01), rounds=12),),
+        grade="A",
+        grade_reasons=(),
+        grade_rule="A: quiet",
+        conditions={"before": {"load_1min": known(0.2)}, "during": shares},
+        seconds=11.0,
+    )
+
+
+def census() -> Census:
+    latency = Measurement(
+        metric="tpot.p50", unit="s", value=0.0131, n=3, blocks=((0.013, 0.0131), (0.0132,))
+    )
+    int4 = Recipe(
+        provider="cpu",
+        precision=Precision.INT4,
+        block_size=32,
+        algorithm=Algorithm.K_QUANT,
+        accuracy_level=4,
+    )
+    fp16 = Recipe(provider="cpu", precision=Precision.FP16)
+    return sealed(
+        Census(
+            model=ModelFacts(spec="m", revision_or_digest="ab" * 20, architecture="Llama"),
+            workload=WorkloadFacts(
+                digest="cd" * 32, requests=64, kind="generation", statement="batch 1"
+            ),
+            entries=(
+                CensusEntry(
+                    name=int4.name,
+                    recipe=int4,
+                    target="cpu",
+                    status=OutcomeStatus.MEASURED,
+                    model_digest="ef" * 32,
+                    metrics={"tpot.p50": latency},
+                    unmeasured={"energy": "not measurable here: no counter is readable"},
+                    floors={"tpot": 0.0045},
+                ),
+                CensusEntry(
+                    name=fp16.name,
+                    recipe=fp16,
+                    target="cpu",
+                    status=OutcomeStatus.UNSUPPORTED,
+                    reason="fails at its first run",
+                ),
+            ),
+            seed=0,
+            rounds=2,
+            method="two fresh processes per recipe",
+        )
+    )
+
+
+def report(**changes: Any) -> HardwareReport:
+    made = HardwareReport(
+        created="2026-11-23T20:00:00Z",
+        command=("autotune", "hardware"),
+        tool=ToolFacts(
+            name="autotune-slm",
+            version="0.1.0",
+            git_commit=known("a9087c5"),
+            git_dirty=known(value=False),
+        ),
+        complete=True,
+        missing=(Missing(field="processor.max_frequency_hz", reason="not reported"),),
+        asserted={"label": ReportedFact(status="asserted", value="edge <box>")},
+        device="Some CPU, 2 usable cores",
+        hardware={
+            "processor": {
+                "model": known("Some CPU"),
+                "isa": known(["avx2", "avx512_vnni"]),
+                "cache_bytes": known({"l2": 2_097_152, "l3": 272_629_760}),
+                "max_frequency_hz": ReportedFact(status="unknown", reason="not reported"),
+            },
+            "memory": {
+                "swap_total_bytes": known(0),
+                "limit_bytes": ReportedFact(status="not_applicable", reason="no group limits it"),
+            },
+        },
+        accelerators={"nvidia": ReportedFact(status="not_applicable", reason="no driver")},
+        targets=(
+            ReportedTarget(
+                name="cpu",
+                provider="CPUExecutionProvider",
+                status="proven",
+                nodes={"CPUExecutionProvider": 1},
+                versions={"onnxruntime": "1.32.0"},
+            ),
+            ReportedTarget(
+                name="webgpu",
+                provider="WebGpuExecutionProvider",
+                status="fell_back",
+                reason="it left its node to another provider",
+            ),
+        ),
+        conflicts=(),
+        calibration=calibration(),
+        census=census(),
+        versions={"numpy": "2.3.0"},
+        method=("A provider is proven by a node that ran.",),
+    )
+    return replace(made, **changes)
+
+
+def written(path: Path, made: HardwareReport, change: Callable[[Any], None] | None = None) -> Path:
+    data = to_plain(made)
+    if change is not None:
+        change(data)
+    write_json_atomic(path / "hardware.json", data)
+    return path / "hardware.json"
+
+
+def text_of(made: HardwareReport) -> str:
+    stream = StringIO()
+    make_console(stream).print(hardware_summary(made))
+    return stream.getvalue()
+
+
+# The document
+
+
+def test_a_report_survives_the_disk(tmp_path: Path) -> None:
+    assert load_hardware_report(written(tmp_path, report())) == report()
+    bare = report(census=None, calibration=None)
+    assert load_hardware_report(written(tmp_path, bare)) == bare
+
+
+FACTS = st.one_of(
+    st.builds(
+        ReportedFact,
+        status=st.sampled_from(["detected", "asserted"]),
+        value=st.one_of(
+            st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(min_size=1)
+        ),
+    ),
+    st.builds(
+        ReportedFact,
+        status=st.sampled_from(["not_applicable", "unknown"]),
+        reason=st.text(min_size=1),
+    ),
+)
+
+
+@given(facts=st.dictionaries(st.text(min_size=1), FACTS, max_size=4))
+def test_the_four_kinds_of_fact_stay_four(facts: dict[str, ReportedFact]) -> None:
+    made = report(hardware={"memory": facts})
+    again = from_plain(HardwareReport, json.loads(json.dumps(to_plain(made))))
+    assert again.hardware["memory"] == facts
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "reason"),
+    [("detected", None, ""), ("unknown", 3, ""), ("unknown", None, ""), ("asserted", 3, "why")],
+)
+def test_a_fact_has_a_value_or_a_reason(status: Any, value: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match="a value or a reason"):
+        ReportedFact(status=status, value=value, reason=reason)
+
+
+def test_complete_means_that_nothing_required_is_missing() -> None:
+    gap = (Missing(field="calibration", reason="not asked for", is_required=True),)
+    with pytest.raises(ValueError, match="something required"):
+        report(missing=gap)
+    with pytest.raises(ValueError, match="something required"):
+        report(complete=False)
+    assert not report(complete=False, missing=gap).complete
+
+
+def test_the_published_schema_is_that_of_the_types_and_accepts_a_report(tmp_path: Path) -> None:
+    text = (SCHEMA_DIR / "hardware-1.0.json").read_text(encoding="utf-8")
+    assert text == schema_text("hardware-1.0")
+    data = json.loads(written(tmp_path, report()).read_text(encoding="utf-8"))
+    jsonschema.validate(data, json_schema("hardware-1.0"))
+    assert list(data)[:2] == ["schema", "schema_version"]
+
+
+def test_the_schema_refuses_a_report_without_its_parts() -> None:
+    data = to_plain(report())
+    for name in ("targets", "schema", "census", "complete"):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(
+                {key: value for key, value in data.items() if key != name},
+                json_schema("hardware-1.0"),
+            )
+
+
+def test_keys_of_a_later_minor_version_are_ignored_inside_the_census_too(tmp_path: Path) -> None:
+    def add(data: Any) -> None:
+        data["later"] = 1
+
+    assert load_hardware_report(written(tmp_path, report(), add)) == report()
+
+
+# Damaged documents
+
+
+def drop_entry(data: Any) -> None:
+    del data["census"]["entries"][0]
+
+
+def speed_up(data: Any) -> None:
+    data["census"]["entries"][0]["metrics"]["tpot.p50"]["value"] = 0.001
+
+
+def drop_sample(data: Any) -> None:
+    data["census"]["entries"][0]["metrics"]["tpot.p50"]["blocks"].pop()
+
+
+def other_workload(data: Any) -> None:
+    data["census"]["workload"]["digest"] = "00" * 32
+
+
+def forge_digest(data: Any) -> None:
+    data["census"]["digest"] = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "change", [drop_entry, speed_up, drop_sample, other_workload, forge_digest]
+)
+def test_a_census_that_is_not_the_one_sealed_is_refused(
+    tmp_path: Path, change: Callable[[Any], None]
+) -> None:
+    path = written(tmp_path, report(), change)
+    with pytest.raises(UsageError, match=r"census in .* is not the one that was written") as caught:
+        load_hardware_report(path)
+    assert caught.value.exit_code == 2
+    assert str(path) in str(caught.value)
+
+
+def next_version(data: Any) -> None:
+    data["schema_version"] = "2.0"
+
+
+def run_schema(data: Any) -> None:
+    data["schema"] = "autotune.run"
+
+
+def no_targets(data: Any) -> None:
+    del data["targets"]
+
+
+def wrong_rate(data: Any) -> None:
+    data["calibration"]["devices"][0]["rates"][0]["best"] *= 2
+
+
+def hidden_gap(data: Any) -> None:
+    data["missing"].append({"field": "targets", "reason": "x", "is_required": True})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (next_version, "schema version '2.0', this autotune reads '1.0'"),
+        (run_schema, "schema 'autotune.run', expected 'autotune.hardware'"),
+        (no_targets, "targets"),
+        (wrong_rate, "follow from its samples"),
+        (hidden_gap, "complete unless something required is missing"),
+    ],
+)
+def test_a_document_of_another_form_is_refused_with_what_is_wrong(
+    tmp_path: Path, change: Callable[[Any], None], message: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        load_hardware_report(written(tmp_path, report(), change))
+
+
+@given(share=st.floats(0, 0.999))
+def test_a_truncated_report_is_no_whole_document(
+    share: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = written(tmp_path_factory.mktemp("cut"), report())
+    whole = path.read_bytes().rstrip()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UsageError, match="no whole JSON document"):
+        load_hardware_report(path)
+
+
+# For people
+
+
+def test_the_terminal_shows_every_part_within_a_hundred_columns() -> None:
+    text = text_of(report())
+    assert max(map(len, text.splitlines())) <= 100
+    for part in (
+        "edge <box> (Some CPU, 2 usable cores); runs cpu; grade A",
+        "l2 2.1 MB, l3 273 MB",
+        "not applicable: no group limits it",
+        "fell back",
+        "26 GB/s",
+        "195 Gop/s",
+        "MatMul bf16 1x2x3: NotImplemented: no kernel",
+        "1.3%: the same work twice",
+        "13.1 ms (2.9x floor)",
+        "fails at its first run",
+        "energy: not measurable here",
+        "processor.max_frequency_hz",
+        "commit a9087c5",
+    ):
+        assert part in text, part
+
+
+def test_zero_is_a_value_and_not_a_gap() -> None:
+    assert re.search(r"memory\.swap_total_bytes +0 B +detected", text_of(report()))
+
+
+def test_a_conflict_is_shown_with_its_commands() -> None:
+    conflict = FlavourConflict(
+        module="onnxruntime",
+        distributions=("onnxruntime", "onnxruntime-gpu"),
+        keep="onnxruntime-gpu",
+        commands=("pip uninstall -y onnxruntime onnxruntime-gpu", "pip install onnxruntime-gpu"),
+    )
+    text = " ".join(text_of(report(conflicts=(conflict,))).split())
+    assert "Packages that exclude each other" in text
+    assert "onnxruntime, onnxruntime-gpu" in text
+
+
+def test_the_page_stands_alone_and_shows_what_the_terminal_shows() -> None:
+    page = hardware_page(report())
+    assert not re.search(r"https?://|<script|<link|src=|url\(", page)
+    assert "edge &lt;box&gt;" in page
+    assert "<box>" not in page
+    for part in ("prefers-color-scheme: dark", "@media print", "13.1 ms (2.9x floor)", "26 GB/s"):
+        assert part in page
+
+
+def test_devices_beside_the_processor_are_listed_fact_by_fact() -> None:
+    gpu = {
+        "index": 0,
+        "name": to_plain(known("NVIDIA L4")),
+        "memory_bytes": to_plain(known(24 * 2**30)),
+        "mig": to_plain(ReportedFact(status="unknown", reason="NVML: code 999")),
+    }
+    text = text_of(report(accelerators={"nvidia": known([gpu])}))
+    assert re.search(r"nvidia 0\.name +NVIDIA L4", text)
+    assert re.search(r"nvidia 0\.memory_bytes +25\.8 GB", text)
+    assert re.search(r"nvidia 0\.mig +unknown: NVML: code 999", text)
