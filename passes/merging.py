@@ -76,7 +76,7 @@ def merge_checked(
 
     Args:
         model_dir: Hugging Face folder of the base.
-        adapter_dir: peft's folder.
+        adapter_dir: peft's folder in an artifact of the finetune pass.
         merge_base: weights that the adapter is added to.
         watch: books ``load``, ``merge`` and ``gate``.
         fold_with: does the addition; its result is not trusted.
@@ -110,7 +110,8 @@ def _merge_exactly(
     """Return the merged model in float32, the logits of base + adapter, and their token ids."""
     base = load_model(model_dir, torch.float32)
     if merge_base == "dequantized":
-        _round_to_nf4(base)
+        state = json.loads((adapter_dir.parent / "state.json").read_text(encoding="utf-8"))
+        _round_to_nf4(base, getattr(torch, state["dtype"]))
     with quiet_peft():
         adapted = PeftModel.from_pretrained(base, adapter_dir)
     watch.lap("load")
@@ -169,8 +170,8 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _round_to_nf4(model: PreTrainedModel) -> None:
-    """Replace linear weights by what a qlora training computes with (double-quantised nf4)."""
+def _round_to_nf4(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Replace linear weights by what a qlora training in ``dtype`` computes with."""
     try:
         from bitsandbytes import functional as quantizer  # noqa: PLC0415 - optional
     except ImportError as error:
@@ -181,7 +182,7 @@ def _round_to_nf4(model: PreTrainedModel) -> None:
     head = head_of(model)
     for module in model.modules():
         if isinstance(module, nn.Linear) and module is not head:
-            weight = module.weight.data.to(torch.bfloat16)
+            weight = module.weight.data.to(dtype)
             packed, state = quantizer.quantize_4bit(
                 weight, compress_statistics=True, quant_type="nf4"
             )

@@ -6,8 +6,9 @@ Sees plain data only: events in, documents, tables and folders out.
 from __future__ import annotations
 
 from .assemble import RunContext, build_report
-from .comparison import Change, Comparison, Delta, compare, delta_of
+from .comparison import Change, ComparedDocument, Comparison, FactRow, compare
 from .comparison_table import comparison_view
+from .delta import Delta, delta_of
 from .deploy import write_model_folder
 from .durable import append_json_line, read_json_lines, write_json_atomic, write_text_atomic
 from .events import EventLog
@@ -36,7 +37,13 @@ from .hardware_report import (
     sealed,
 )
 from .hardware_terminal import hardware_summary
-from .measure_report import MeasuredFolder, MeasuredWorkload, MeasureReport, measure_view
+from .measure_report import (
+    MeasuredFolder,
+    MeasuredWorkload,
+    MeasureReport,
+    load_measure_report,
+    measure_view,
+)
 from .model_folder import DecisionRule, ModelDescription, load_model
 from .picking import JudgedBound, Pick, Picked, Picking, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
@@ -72,11 +79,13 @@ __all__ = [
     "Census",
     "CensusEntry",
     "Change",
+    "ComparedDocument",
     "Comparison",
     "DecisionRule",
     "Delta",
     "EventLog",
     "Evidence",
+    "FactRow",
     "FlavourConflict",
     "HardwareReport",
     "JudgedBound",
@@ -119,6 +128,7 @@ __all__ = [
     "labelled",
     "load_evidence",
     "load_hardware_report",
+    "load_measure_report",
     "load_model",
     "load_report",
     "make_console",

@@ -1,13 +1,11 @@
 """What differs between documents: each number against the first document's, and the verdict.
 
-Sessions taken apart cannot be paired round by round. So the interval of a ratio comes
-from the two intervals (Zou and Donner 2008, "Construction of confidence intervals about
-effect measures", Statistics in Medicine 27, the MOVER method), on log scale.
+A verdict needs the whole interval beyond the margin. Numbers that were not taken alike
+(other model, other requests, other data) show a direction and get no verdict.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,16 +13,14 @@ from typing import Any, Literal
 from autotune.errors import UsageError
 from autotune.measurement import Measurement
 
+from .delta import COUNTS, Delta, delta_of
 from .evidence import Evidence, MeasuredModel
 
-__all__ = ["Change", "ComparedDocument", "Comparison", "Delta", "FactRow", "compare", "delta_of"]
+__all__ = ["Change", "ComparedDocument", "Comparison", "FactRow", "compare"]
 
 Outcome = Literal["better", "worse", "different", "same", "unjudged", "directional"]
 # Below this nobody acts on a difference in cost; as in the statistics of measurements.
 _PRACTICAL_MARGIN = 0.02
-# Differences of these are told in their own unit: a share of a share would mislead.
-_ABSOLUTE = ("1", "nat")
-_COUNTS = ("answer_tokens",)
 _HIGHER_IS_BETTER = ("accuracy", "macro_f1")
 _ORDER = [
     "accuracy",
@@ -39,22 +35,6 @@ _ORDER = [
     "answer_tokens",
 ]
 _ON_REQUESTS = ("latency", "ttft", "tpot", "memory")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delta:
-    """A number against another.
-
-    Attributes:
-        relative: value is a share of the first number, else a difference in its unit.
-        value: 0.1 is 10 % more, or 0.1 more; null for a ratio with a number that is not
-            above zero.
-        ci95: interval of ``value``; null where one of the numbers has none.
-    """
-
-    relative: bool
-    value: float | None
-    ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,47 +190,6 @@ def _changes(
     return found
 
 
-def _bounds(number: Measurement) -> tuple[float, float] | None:
-    """Return the interval; bytes without one are readings and count as exact."""
-    if number.ci95 is None and number.unit == "B":
-        return number.value, number.value
-    return number.ci95
-
-
-def delta_of(first: Measurement, second: Measurement) -> Delta:
-    """Return ``second`` against ``first`` with the interval that both intervals give.
-
-    Costs are compared by ratio, shares and likelihoods by difference. Swapping both
-    turns a difference's sign, and a ratio into its inverse.
-    """
-    relative = first.unit not in _ABSOLUTE or first.metric in _COUNTS
-    if relative and min(first.value, second.value) <= 0:
-        return Delta(relative=True, value=None, ci95=None)
-    scale = math.log if relative else float
-    centre = scale(second.value) - scale(first.value)
-    interval = _mover(first, second, is_log=relative)
-    back = math.expm1 if relative else float
-    return Delta(
-        relative=relative,
-        value=back(centre),
-        ci95=(back(interval[0]), back(interval[1])) if interval else None,
-    )
-
-
-def _mover(first: Measurement, second: Measurement, *, is_log: bool) -> tuple[float, float] | None:
-    """Return the interval of the difference (of the logarithms) of two independent numbers."""
-    before, after = _bounds(first), _bounds(second)
-    if before is None or after is None or (is_log and min(*before, *after) <= 0):
-        return None
-    scale = math.log if is_log else float
-    at_first, at_second = scale(first.value), scale(second.value)
-    # A percentile's interval may end before its estimate; an arm below zero is none.
-    less_1, more_1 = max(0.0, at_first - scale(before[0])), max(0.0, scale(before[1]) - at_first)
-    less_2, more_2 = max(0.0, at_second - scale(after[0])), max(0.0, scale(after[1]) - at_second)
-    centre = at_second - at_first
-    return centre - math.hypot(less_2, more_1), centre + math.hypot(more_2, less_1)
-
-
 def _verdict(metric: str, delta: Delta, margin: float) -> Outcome:
     if delta.ci95 is None:
         return "unjudged"
@@ -259,7 +198,7 @@ def _verdict(metric: str, delta: Delta, margin: float) -> Outcome:
     less = 1 / (1 + margin) - 1 if delta.relative else -margin
     if not (low > margin or high < less):
         return "same"
-    if metric in _COUNTS:
+    if metric in COUNTS:
         return "different"
     is_more = low > margin
     return "better" if is_more == (metric in _HIGHER_IS_BETTER) else "worse"

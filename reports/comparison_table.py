@@ -13,7 +13,8 @@ from rich.text import Text
 from autotune.measurement import Measurement
 from autotune.units import format_duration, format_size
 
-from .comparison import Change, Comparison, Delta, FactRow
+from .comparison import Change, Comparison, FactRow
+from .delta import Delta
 from .run_report import Metric
 from .wording import metric_text, metric_title
 

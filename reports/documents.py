@@ -18,10 +18,12 @@ class Document(Protocol):
     """A dataclass whose first fields name its schema and version (with defaults)."""
 
     @property
-    def schema(self) -> str: ...
+    def schema(self) -> str:
+        """Name of the document's form, ``autotune.run`` and the like."""
 
     @property
-    def schema_version(self) -> str: ...
+    def schema_version(self) -> str:
+        """Version of that form, ``major.minor``."""
 
 
 D = TypeVar("D", bound=Document)

@@ -17,10 +17,9 @@ from autotune.errors import UsageError
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
 
-from .documents import load_document
 from .hardware_report import Calibration, HardwareReport, load_hardware_report
-from .measure_report import MeasureReport
-from .run_report import Metric, ReportedModel, RunReport
+from .measure_report import MeasureReport, load_measure_report
+from .run_report import Metric, ReportedModel, RunReport, load_report
 
 __all__ = [
     "Evidence",
@@ -101,9 +100,9 @@ class Evidence:
 
     def partner(self, model: MeasuredModel) -> MeasuredModel | None:
         """Return the model of the same role here, else that of the same name, or None."""
-        by_key = [mine for mine in self.models if mine.key == model.key]
-        by_name = [mine for mine in self.models if mine.name == model.name]
-        return (by_key or by_name or [None])[0]
+        by_key = {mine.key: mine for mine in self.models}
+        by_name = {mine.name: mine for mine in self.models}
+        return by_key.get(model.key) or by_name.get(model.name)
 
 
 def stable_facts(hardware: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
@@ -239,9 +238,9 @@ def _reached(calibration: Calibration) -> dict[str, Any]:
 
 
 _READERS: dict[str, Callable[[Path], Evidence]] = {
-    "autotune.run": lambda path: of_run(load_document(path, RunReport)),
+    "autotune.run": lambda path: of_run(load_report(path)),
     "autotune.hardware": lambda path: of_hardware(load_hardware_report(path)),
-    "autotune.measure": lambda path: of_measurement(load_document(path, MeasureReport)),
+    "autotune.measure": lambda path: of_measurement(load_measure_report(path)),
 }
 
 

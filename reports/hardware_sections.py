@@ -73,6 +73,10 @@ def fact_text(name: str, fact: ReportedFact) -> str:
     return _value_text(name, fact.value)
 
 
+def _value_or_reason(name: str, fact: ReportedFact) -> str:
+    return fact.reason if fact.value is None else _value_text(name, fact.value)
+
+
 def headline(report: HardwareReport) -> str:
     """Return what matters most, in a line."""
     proven = [target.name for target in report.targets if target.status == "proven"]
@@ -121,7 +125,7 @@ def _facts_section(report: HardwareReport) -> Section:
     groups = {"asserted": report.asserted, **report.hardware}
     # What is unknown stands once, in the section about that.
     rows = [
-        (f"{group}.{name}", fact_text(name, fact), fact.status.replace("_", " "))
+        (f"{group}.{name}", _value_or_reason(name, fact), fact.status.replace("_", " "))
         for group, facts in groups.items()
         for name, fact in facts.items()
         if fact.status != "unknown"
@@ -161,13 +165,14 @@ def _targets_section(report: HardwareReport) -> Section:
 
 
 def _what(rate: Rate) -> str:
-    shape = "x".join(map(str, rate.shape))
-    name = "memory read" if rate.kind == "memory_read" else f"product {rate.data_type}"
-    return f"{name}, {rate.operator} {shape}"
+    if rate.kind == "memory_read":
+        return f"memory read, {rate.operator} of {format_size(rate.work)}"
+    return f"product {rate.data_type}, {rate.operator} {'x'.join(map(str, rate.shape))}"
 
 
 def _device_section(device: DeviceCalibration) -> Section:
-    best = [device.bandwidth(), *(device.product(kind) for kind in device.data_types())]
+    best = [device.bandwidth(), device.cached_bandwidth()]
+    best += [device.product(kind) for kind in device.data_types()]
     rows = [
         (
             f"{_what(rate)}{' *' if rate in best else ''}",

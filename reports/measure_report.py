@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
@@ -17,10 +18,17 @@ from rich.text import Text
 
 from autotune.units import format_quantity
 
+from .documents import load_document
 from .run_report import Metric, ModelFacts
 from .wording import in_reading_order, interval_text, metric_title
 
-__all__ = ["MeasureReport", "MeasuredFolder", "MeasuredWorkload", "measure_view"]
+__all__ = [
+    "MeasureReport",
+    "MeasuredFolder",
+    "MeasuredWorkload",
+    "load_measure_report",
+    "measure_view",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +105,15 @@ class MeasureReport:
     conditions: dict[str, Any]
     metrics: dict[str, Metric]
     samples: dict[str, tuple[tuple[float, ...], ...]]
+
+
+def load_measure_report(path: Path) -> MeasureReport:
+    """Return the record in the file ``path``.
+
+    Raises:
+        UsageError: missing, truncated, of another schema or version, or not of its form.
+    """
+    return load_document(path, MeasureReport)
 
 
 def measure_view(report: MeasureReport) -> Group:

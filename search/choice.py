@@ -140,12 +140,16 @@ class Chooser:
         return self.p_value(top, other) >= self.settings.significance
 
     def p_value(self, first: Score, second: Score) -> float:
-        """Return p of equal accuracy on the same rows; 1 where no rows were kept."""
+        """Return p of equal accuracy on the rows that both were scored on; 1 without any.
+
+        The census scores untrained models on the first rows of the split only.
+        """
         from autotune.evaluators import mcnemar_exact  # noqa: PLC0415 - loads numpy
 
-        if not first.correct or len(first.correct) != len(second.correct):
+        common = min(len(first.correct), len(second.correct))
+        if not common:
             return 1.0
-        return mcnemar_exact(first.correct, second.correct)
+        return mcnemar_exact(first.correct[:common], second.correct[:common])
 
     def _is_cheaper(self, score: Score, other: Score) -> bool:
         if score.candidate.recipe == other.candidate.recipe:

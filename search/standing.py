@@ -2,10 +2,14 @@
 
 Three rules decide. A recipe whose interval lies beyond a bound is infeasible. One
 whose interval spans it is re-measured once; if it stays uncertain it is carried on
-only where no certain recipe has a base loss at least as good, and only the
-confirmation can make it feasible. Of the rest, one is dominated if another of
-equal ``layers`` has the lower base loss and is not measurably slower; base loss
-says nothing across ``layers``, because training heals them differently.
+only where no certain recipe damages the model as little, and only the confirmation
+can make it feasible. Of the rest, one is dominated if another of equal ``layers``
+damages the model less (or as little, and is smaller) and is not measurably slower;
+damage says nothing across ``layers``, because training heals them differently.
+
+Damage is the distortion of the untrained model's logits by the recipe. The base loss
+stands in where that was not measured; it is the weaker sign, since rounding an
+untrained model can lower its loss on a task by luck (docs/decisions/005).
 """
 
 from __future__ import annotations
@@ -57,14 +61,14 @@ def census_entries(settings: SearchSettings, ledger: Ledger) -> dict[str, Census
     judged = {recipe.name: _judge(settings, ledger, recipe) for recipe in settings.recipes}
     kept = [entry.recipe for entry in judged.values() if entry.state is CensusState.KEPT]
     for recipe, better in _dominated(ledger, kept):
-        reason = f"{better.name} has the lower base loss and is not measurably slower"
+        reason = f"{better.name} damages the model less and is not measurably slower"
         judged[recipe.name] = CensusEntry(recipe=recipe, state=CensusState.DOMINATED, reason=reason)
     for entry in list(judged.values()):
         if entry.state is CensusState.UNCERTAIN and not _is_beaten(ledger, entry.recipe, kept):
             judged[entry.recipe.name] = CensusEntry(
                 recipe=entry.recipe,
                 state=CensusState.BORDERLINE,
-                reason="spans a bound, but no certain recipe has a base loss as good",
+                reason="spans a bound, but no certain recipe damages the model as little",
             )
     return judged
 
@@ -103,15 +107,24 @@ def _broken(settings: SearchSettings, costs: dict[str, Measurement]) -> str:
     )
 
 
-def _base_nll(ledger: Ledger, recipe: Recipe) -> float:
-    return ledger.scores[untrained(recipe).name].nll
+def _damage(ledger: Ledger, recipe: Recipe) -> float:
+    """Return the distortion to two digits (less is noise of the probe), else the base loss."""
+    metrics = ledger.scores[untrained(recipe).name].metrics
+    if "distortion" in metrics:
+        return round(metrics["distortion"].value, 2)
+    return metrics["nll"].value
+
+
+def _size(ledger: Ledger, recipe: Recipe) -> float:
+    metrics = ledger.scores[untrained(recipe).name].metrics
+    return metrics["size"].value if "size" in metrics else 0.0
 
 
 def _dominated(ledger: Ledger, recipes: Sequence[Recipe]) -> list[tuple[Recipe, Recipe]]:
     """Return (dominated, by which). Overlap is not transitive, so only kept ones dominate."""
     kept: list[Recipe] = []
     pairs = []
-    for recipe in sorted(recipes, key=lambda r: (_base_nll(ledger, r), r.name)):
+    for recipe in sorted(recipes, key=lambda r: (_damage(ledger, r), _size(ledger, r), r.name)):
         better = next((k for k in kept if not _is_faster(ledger, recipe, k)), None)
         if better is None:
             kept.append(recipe)
@@ -130,6 +143,6 @@ def _is_faster(ledger: Ledger, recipe: Recipe, other: Recipe) -> bool:
 
 def _is_beaten(ledger: Ledger, recipe: Recipe, certain: Sequence[Recipe]) -> bool:
     return any(
-        other.layers == recipe.layers and _base_nll(ledger, other) <= _base_nll(ledger, recipe)
+        other.layers == recipe.layers and _damage(ledger, other) <= _damage(ledger, recipe)
         for other in certain
     )

@@ -2,6 +2,7 @@
 
 from .calibrate import CalibrationPlan, calibrate, plan_calibration
 from .calibrate_grade import GRADE_RULE, Disturbance, disturbance, grade_noise
+from .calibrate_graph import OPERATORS, Product, product_model
 from .capability import check as check_recipe
 from .capability import recipes as recipes_for
 from .conditions import Conditions, read_conditions
@@ -27,6 +28,7 @@ from .versions import RUNTIME_FLAVOURS
 __all__ = [
     "ENTRY_POINTS",
     "GRADE_RULE",
+    "OPERATORS",
     "RUNTIME_FLAVOURS",
     "Accelerators",
     "Adapter",
@@ -49,6 +51,7 @@ __all__ = [
     "Machine",
     "MemoryFacts",
     "ProcessorFacts",
+    "Product",
     "Proof",
     "ProvenTarget",
     "Refusal",
@@ -68,6 +71,7 @@ __all__ = [
     "known_facts",
     "not_applicable",
     "plan_calibration",
+    "product_model",
     "probe",
     "read_accelerators",
     "read_conditions",

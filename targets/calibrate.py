@@ -34,6 +34,7 @@ _DEVICE_TYPES = ("fp32", "fp16", "bf16", "int8", "int4")
 _DEVICE_READS = (8192, 16384)
 _CACHE_FACTOR = 4
 _LEAST_READ_BYTES = 2**28
+_LEAST_CACHE_BYTES = 2**21  # starting two threads takes as long as reading a smaller one
 _MEMORY_SHARE = 4  # of what is available, at most a quarter
 _GRACE_S = 30.0  # for starting the process and for a sample that outlasts the limit
 
@@ -43,7 +44,7 @@ class CalibrationPlan:
     """What to time on one target.
 
     Attributes:
-        read_bytes: size of the array that the processor reads; 0 reads none.
+        read_bytes: sizes of the arrays that the processor reads.
         read_threads: that read it.
         threads: of onnxruntime.
         products: matrix products, small ones first; those of one row with a plain
@@ -52,10 +53,11 @@ class CalibrationPlan:
         per_block: samples per round and name.
         limit_s: of the whole calibration in the child, greater than 0.
         seed: of contents and orders.
+        cache_bytes: of the last-level cache, 0 where unknown.
         notes: for the result.
     """
 
-    read_bytes: int = 0
+    read_bytes: tuple[int, ...] = ()
     read_threads: int = 1
     threads: int = 1
     products: tuple[Product, ...]
@@ -63,6 +65,7 @@ class CalibrationPlan:
     per_block: int = 8
     limit_s: float = 15.0
     seed: int = 0
+    cache_bytes: int = 0
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,24 +79,28 @@ def plan_calibration(
     """Return the plan for a proven target on ``machine``.
 
     The processor is read by numpy, with an array of four times its last-level cache
-    (at most a quarter of the available memory); other devices by one-row products.
+    (at most a quarter of the available memory) and one of half that cache; other devices
+    by one-row products.
     """
     threads = _threads(machine)
     if finding.family.onnxruntime_name != _CPU:
         return CalibrationPlan(
             threads=threads, products=_device_products(machine), limit_s=limit_s, seed=seed
         )
-    n_bytes, note = _read_size(machine)
+    cache = max((machine.processor.cache_bytes.value or {}).values(), default=0)
+    n_bytes, note = _read_size(machine, cache)
+    cached = (cache // 2,) if _LEAST_CACHE_BYTES <= cache < n_bytes else ()
     products = tuple(
         Product(label=label, m=m, k=k, n=n) for m, k, n in _CPU_SHAPES for label in OPERATORS
     )
     return CalibrationPlan(
-        read_bytes=n_bytes,
+        read_bytes=(n_bytes, *cached),
         read_threads=max(1, math.ceil(machine.processor.usable_cores.value or 1)),
         threads=threads,
         products=products,
         limit_s=limit_s,
         seed=seed,
+        cache_bytes=cache if cached else 0,
         notes=(note,),
     )
 
@@ -104,9 +111,8 @@ def _threads(machine: Machine) -> int:
     return max(1, int(min(usable, machine.processor.physical_cores.value or usable)))
 
 
-def _read_size(machine: Machine) -> tuple[int, str]:
-    caches = machine.processor.cache_bytes.value or {}
-    last = max(caches.values(), default=0)
+def _read_size(machine: Machine, last: int) -> tuple[int, str]:
+    """Return the size of the large array, and what to know of it; ``last`` is the cache's."""
     available = machine.memory.available_bytes.value or _LEAST_READ_BYTES
     wanted = max(_LEAST_READ_BYTES, _CACHE_FACTOR * last)
     n_bytes = max(2**20, min(wanted, available // _MEMORY_SHARE))
@@ -116,7 +122,7 @@ def _read_size(machine: Machine) -> tuple[int, str]:
     cache = f"the last-level cache holds {last / 1e6:.0f} MB"
     if n_bytes < wanted:
         return n_bytes, f"{size}, all that memory allows; {cache}, so part of it may be cached"
-    return n_bytes, f"{size}; {cache}, and what fits into it is read faster"
+    return n_bytes, f"{size}; {cache}, which was read with an array of half its size"
 
 
 def _device_products(machine: Machine) -> tuple[Product, ...]:
@@ -209,6 +215,7 @@ def _read_result(finding: Finding, plan: CalibrationPlan, result: JobResult) -> 
         target=finding.family.name,
         provider=finding.family.onnxruntime_name,
         threads=plan.threads,
+        cache_bytes=plan.cache_bytes,
         unmeasured=(
             Unmeasured(what="everything", reason=result.error or f"the process {result.status}"),
         ),
@@ -230,7 +237,8 @@ def _measured(
         target=device.target,
         provider=device.provider,
         threads=device.threads,
-        rates=(*_read_rates(plan, value["read"]), *rates),
+        cache_bytes=device.cache_bytes,
+        rates=(*(_read_rate(plan, read) for read in value["reads"]), *rates),
         unmeasured=tuple(
             Unmeasured(what=_words(product), reason=answer["refused"])
             for product, answer in pairs
@@ -247,19 +255,16 @@ def _words(product: Product) -> str:
     return f"{operator.name} {product.label} {product.m}x{product.k}x{product.n}"
 
 
-def _read_rates(plan: CalibrationPlan, read: Mapping[str, Any] | None) -> tuple[Rate, ...]:
-    if read is None:
-        return ()
-    return (
-        make_rate(
-            kind="memory_read",
-            data_type="fp32",
-            operator="numpy.maximum.reduce",
-            shape=(read["bytes"] // 4,),
-            work=read["bytes"],
-            samples_s=tuple(read["samples_s"]),
-            method=f"{plan.read_threads} threads, each reading its own part",
-        ),
+def _read_rate(plan: CalibrationPlan, read: Mapping[str, Any]) -> Rate:
+    place = "in the last-level cache" if read["bytes"] <= plan.cache_bytes else "in memory"
+    return make_rate(
+        kind="memory_read",
+        data_type="fp32",
+        operator="numpy.maximum.reduce",
+        shape=(read["bytes"] // 4,),
+        work=read["bytes"],
+        samples_s=tuple(read["samples_s"]),
+        method=f"{plan.read_threads} threads, each reading its own part of an array {place}",
     )
 
 

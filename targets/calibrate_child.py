@@ -114,7 +114,9 @@ class Session:
         if request["provider"] != "CPUExecutionProvider":
             settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         # The session does not own the arrays it is given.
-        self._weights = {name: value(*form, scale) for name, form in entry["weights"].items()}
+        self._weights = {
+            name: value(form[0], form[1], scale) for name, form in entry["weights"].items()
+        }
         settings.add_external_initializers([*self._weights], [*self._weights.values()])
         self._session = ort.InferenceSession(
             base64.b64decode(entry["model"]),
@@ -123,7 +125,7 @@ class Session:
             enable_fallback=0,
         )
         self._binding = self._session.io_binding()
-        self._x = value(*entry["x"], 2.0)
+        self._x = value(entry["x"][0], entry["x"][1], 2.0)
         self._binding.bind_ortvalue_input("x", self._x)
         self._binding.bind_output("y")
 
@@ -214,11 +216,9 @@ def calibrate(request: dict[str, Any]) -> dict[str, Any]:
     """Return the samples that ``request`` asks for (see ``calibrate.py``)."""
     clock = Clock(request["limit_s"])
     started = time.perf_counter()
-    read = None
-    if request["read_bytes"]:
-        share_s = _READ_SHARE * request["limit_s"]
-        threads = request["read_threads"]
-        read = read_memory(request["read_bytes"], threads=threads, seconds=share_s)
+    sizes, threads = request["read_bytes"], request["read_threads"]
+    share_s = _READ_SHARE * request["limit_s"] / max(1, len(sizes))
+    reads = [read_memory(size, threads=threads, seconds=share_s) for size in sizes]
     ort = importlib.import_module("onnxruntime")
     if request["provider"].startswith(("CUDA", "NvTensor")) and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds the CUDA libraries that pip installed
@@ -227,7 +227,7 @@ def calibrate(request: dict[str, Any]) -> dict[str, Any]:
     return {
         "onnxruntime": ort.__version__,
         "numpy": np.__version__,
-        "read": read,
+        "reads": reads,
         "products": answers,
         "control": products.control.blocks if products.control is not None else None,
         "seconds": time.perf_counter() - started,

@@ -22,8 +22,7 @@ from autotune.measure_model import MeasureRequest, measure_folder, run_measure
 from autotune.measured_folder import open_folder
 from autotune.measured_requests import Lengths, requests_of_lengths, requests_on_data
 from autotune.progress import Progress
-from autotune.reports import DecisionRule, MeasureReport, build_report, write_model_folder
-from autotune.reports.documents import load_document
+from autotune.reports import DecisionRule, build_report, load_measure_report, write_model_folder
 from autotune.targets import LocalExecutor
 from autotune.task import Encoder, Template, decision_plan
 
@@ -94,7 +93,7 @@ def test_a_foreign_folder_is_measured_and_its_record_can_be_compared(
     text = capsys.readouterr().out
     assert "tiny-model, 5 files agree with SHA256SUMS" in text
     assert "12 tokens of random words, seed 0, and 3 generated" in text
-    report = load_document(record, MeasureReport)
+    report = load_measure_report(record)
     timed = {f"{m}.{q}" for m in ("latency", "ttft", "tpot") for q in ("p50", "p90", "p95")}
     assert set(report.metrics) == timed | {"load", "memory", "size"}
     assert report.metrics["latency.p95"].n == 64

@@ -69,10 +69,11 @@ def test_shares_are_the_one_quantity_that_may_be_bare(text: str, share: float) -
         (parse_duration, "1e999s", "finite", "'1e999s'"),
         (parse_duration, "5 parsecs", "no unit 'parsecs'", "use one of us, ms, s, m, min, h"),
         (parse_duration, "5MS", "no unit 'MS'", "ms"),
-        (parse_duration, "fast", "a number with a unit", "for example ms"),
+        (parse_duration, "fast", "a number with a unit", "for example 50ms"),
         (parse_duration, "", "a number with a unit", "write"),
         (parse_duration, "nan s", "a number with a unit", "write"),
         (parse_size, "4", "needs a unit", "4MB or 4GiB"),
+        (parse_size, "big", "a number with a unit", "for example 4GB"),
         (parse_size, "4gb", "no unit 'gb'", "GB"),
         (parse_size, "0GB", "greater than zero", "'0GB'"),
         (parse_fraction, "90", "is a fraction", "90%"),
@@ -130,7 +131,11 @@ def test_a_share_and_its_percentage_are_the_same_bound(share: float) -> None:
         (0.1, "100 ms"),
         (0.1234, "123 ms"),
         (1.0, "1.0 s"),
+        (0.99999, "1.0 s"),
+        (9.996e-4, "1 ms"),
         (59.9, "59.9 s"),
+        (59.97, "1 min 00 s"),
+        (3599.7, "1 h 00 min"),
         (200.0, "3 min 20 s"),
         (3600.0, "1 h 00 min"),
         (45_296.0, "12 h 34 min"),
@@ -141,7 +146,17 @@ def test_durations_are_shown_in_the_unit_a_person_would_choose(seconds: float, t
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1e3, "1 kB"), (101.6e6, "102 MB")]
+    ("n_bytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1e3, "1 kB"),
+        (101.6e6, "102 MB"),
+        (999.6e6, "1 GB"),
+        (1e12, "1 TB"),
+        (12.34e12, "12.3 TB"),
+        (1.2345e15, "1234 TB"),
+    ],
 )
 def test_sizes_are_shown_with_three_digits(n_bytes: float, text: str) -> None:
     assert format_size(n_bytes) == text
@@ -150,7 +165,7 @@ def test_sizes_are_shown_with_three_digits(n_bytes: float, text: str) -> None:
 @given(st.floats(min_value=1, max_value=5e12))
 def test_a_shown_size_is_within_a_percent_and_in_plain_digits(n_bytes: float) -> None:
     shown = format_size(n_bytes)
-    assert re.fullmatch(r"\d+(\.\d+)? [kMG]?B", shown)
+    assert re.fullmatch(r"\d+(\.\d+)? [kMGT]?B", shown)
     # A byte count is rounded to a whole byte.
     assert math.isclose(parse_size(shown), n_bytes, rel_tol=0.01, abs_tol=0.5)
 

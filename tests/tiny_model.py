@@ -1,7 +1,8 @@
 """A two-layer random Llama with a real tokenizer, made from a seed in under a second.
 
-Widths are even multiples of 32, which k_quant asks for. Every one differs from the vocabulary (the builder takes any linear layer as wide
-as the vocabulary for the head) and heads are 16 wide (the kernels' granularity).
+Every width differs from the vocabulary (the builder takes any linear layer as wide as
+the vocabulary for the head) and is an even multiple of 32 (which k_quant asks for);
+heads are 16 wide (the kernels' granularity).
 Weights are drawn wide enough that its next-token distribution is far from flat.
 """
 

@@ -169,6 +169,7 @@ class DeviceCalibration:
         target: the user's word for it.
         provider: execution provider in onnxruntime's spelling.
         threads: of the runtime; a device that is not the processor has its own.
+        cache_bytes: the last-level cache, 0 where it is unknown or not the processor's.
         rates: measured ones.
         unmeasured: the others, each with the reason.
         control: the A/A test, or null where no operator ran.
@@ -179,6 +180,7 @@ class DeviceCalibration:
     target: str
     provider: str
     threads: int
+    cache_bytes: int = 0
     rates: tuple[Rate, ...] = ()
     unmeasured: tuple[Unmeasured, ...] = ()
     control: Control | None = None
@@ -186,8 +188,34 @@ class DeviceCalibration:
     notes: tuple[str, ...] = ()
 
     def bandwidth(self) -> Rate | None:
-        """Return the fastest memory read, None where none was measured."""
-        return self._fastest([rate for rate in self.rates if rate.kind == "memory_read"])
+        """Return the fastest read of an array that no cache holds, None where there is none."""
+        return self._fastest([r for r in self._reads() if r.work > self.cache_bytes])
+
+    def cached_bandwidth(self) -> Rate | None:
+        """Return the fastest read of an array that the last-level cache holds, or None."""
+        return self._fastest([r for r in self._reads() if r.work <= self.cache_bytes])
+
+    def decode_floor_s(self, weight_bytes: float) -> float | None:
+        """Return ``decode_floor_s`` on this device, None where no bandwidth was measured."""
+        memory, cache = self.bandwidth(), self.cached_bandwidth()
+        if memory is None:
+            return None
+        return decode_floor_s(
+            weight_bytes=weight_bytes,
+            bandwidth_bytes_per_s=memory.best,
+            cached_bytes_per_s=None if cache is None else cache.best,
+            cache_bytes=self.cache_bytes,
+        )
+
+    def prefill_floor_s(self, operations: float, data_type: str) -> float | None:
+        """Return ``prefill_floor_s`` on this device, None where the type was not measured."""
+        product = self.product(data_type)
+        if product is None:
+            return None
+        return prefill_floor_s(operations=operations, rate_op_per_s=product.best)
+
+    def _reads(self) -> list[Rate]:
+        return [rate for rate in self.rates if rate.kind == "memory_read"]
 
     def product(self, data_type: str) -> Rate | None:
         """Return the fastest matrix product with weights of ``data_type``, over all shapes."""
@@ -208,23 +236,36 @@ class DeviceCalibration:
         return max(rates, key=lambda rate: rate.best, default=None)
 
 
-def decode_floor_s(*, weight_bytes: float, bandwidth_bytes_per_s: float) -> float:
+def decode_floor_s(
+    *,
+    weight_bytes: float,
+    bandwidth_bytes_per_s: float,
+    cached_bytes_per_s: float | None = None,
+    cache_bytes: int = 0,
+) -> float:
     """Return the shortest time for one generated token at batch 1, seconds.
 
     Each token reads every weight once, and a product with one row does two operations
     per weight read, far below what a processor can do meanwhile; so the memory decides
     (roofline model: Williams, Waterman, Patterson, CACM 52(4), 2009; for language
-    models: Pope et al., arXiv:2211.05102, section 2). Weights that stay in a cache beat
-    this floor: the bandwidth is that of arrays larger than the last cache.
+    models: Pope et al., arXiv:2211.05102, section 2). At best the last-level cache keeps
+    as many weights as it holds from one token to the next; those are read at its rate.
 
     Args:
         weight_bytes: stored weights that one token reads, embedding rows left out.
-        bandwidth_bytes_per_s: ``DeviceCalibration.bandwidth().best``.
+        bandwidth_bytes_per_s: of arrays that no cache holds.
+        cached_bytes_per_s: of arrays that the cache holds; None leaves the cache out, and
+            weights that fit into it then beat the result.
+        cache_bytes: size of that cache.
 
     Raises:
         UsageError: an argument that is not finite and above 0.
     """
-    return _quotient(weight_bytes, bandwidth_bytes_per_s)
+    from_memory = _quotient(weight_bytes, bandwidth_bytes_per_s)
+    if cached_bytes_per_s is None or cached_bytes_per_s <= bandwidth_bytes_per_s:
+        return from_memory
+    kept = min(weight_bytes, cache_bytes)
+    return (weight_bytes - kept) / bandwidth_bytes_per_s + kept / cached_bytes_per_s
 
 
 def prefill_floor_s(*, operations: float, rate_op_per_s: float) -> float:

@@ -19,6 +19,7 @@ METRIC_UNITS = {
     "macro_f1": "1",
     "nll": "nat",
     "answer_tokens": "1",
+    "distortion": "1",  # 1 - correlation of the built graph's logits with the model's
 }
 
 

@@ -62,6 +62,7 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
     "timed_out": OutcomeStatus.TIMED_OUT,
     "out_of_memory": OutcomeStatus.OUT_OF_MEMORY,
 }
+_CENSUS_ROWS = 64
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 _WARM_UP_MOST = 6
 _TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
@@ -146,7 +147,7 @@ class StepRunner:
             case TrainStep():
                 return self._train(step, ledger)
             case ScoreStep():
-                return self._score(step.candidate, self._bench.validation, ledger)
+                return self._score(step.candidate, self._rows_for(step.candidate), ledger)
             case MeasureStep():
                 return self._measure(step, ledger)
             case TestStep():
@@ -222,10 +223,23 @@ class StepRunner:
             raise ValueError("the untrained model has no adapter")
         return self._adapter(candidate.adapter, candidate.fraction, ledger or _Ledger())
 
+    def _rows_for(self, candidate: Candidate) -> RowSet:
+        """Return the validation rows; the first of them for the census.
+
+        How well an untrained model guesses decides nothing that more rows would settle,
+        and the rows of a split are in mixed order.
+        """
+        rows = self._bench.validation
+        if candidate.adapter is not None:
+            return rows
+        return replace(rows, rows=rows.rows[:_CENSUS_ROWS])
+
     def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
         built = self.built(candidate, ledger)
         scored = self._scored(candidate, built, rows, ledger)
         measurements = {**scored.measurements, "size": measure_size(built.path)}
+        if (distortion := _distortion(built)) is not None:
+            measurements["distortion"] = distortion
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={candidate.name: measurements},
@@ -342,3 +356,17 @@ class StepRunner:
 def _note(value: object) -> float | str:
     """Return a fact of a pass in the form that outcomes keep."""
     return float(value) if isinstance(value, int | float) else str(value)
+
+
+def _distortion(built: Artifact) -> Measurement | None:
+    """Return how much building changed the logits, where the proof ran here."""
+    proof = built.facts["proof"]
+    if "correlation" not in proof:
+        return None
+    return Measurement(
+        metric="distortion",
+        unit="1",
+        value=1 - float(proof["correlation"]),
+        n=int(proof["prompts"]),
+        method="1 - correlation of centred last-position logits with the unbuilt model's",
+    )

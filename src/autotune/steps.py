@@ -63,8 +63,9 @@ class TrainStep:
 class ScoreStep:
     """Merge, build and score ``candidate`` on the validation split.
 
-    With an untrained candidate this is the first half of the census. Measures
-    ``accuracy``, ``nll`` and ``size``, keyed by ``Candidate.name``.
+    With an untrained candidate this is the first half of the census, on the first rows
+    of the split. Measures ``accuracy``, ``nll``, ``size`` and, where the graph could be
+    compared with its model, ``distortion``, keyed by ``Candidate.name``.
     """
 
     candidate: Candidate

@@ -41,6 +41,9 @@ SIZE_UNITS = {
 }
 FRACTION_UNITS = {"%": 0.01, "pp": 0.01}
 
+_PREFIX_STEP = 1000  # milliseconds in a second, kilobytes in a megabyte
+_CLOCK_STEP = 60  # seconds in a minute, minutes in an hour
+
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµ%]*)\s*")
 
 
@@ -53,8 +56,10 @@ def _split(text: str, *, what: str, example: str) -> tuple[float, str]:
     return float(match[1]), match[2].replace("µ", "u")
 
 
-def _in_base(text: str, units: dict[str, float], *, what: str, readings: tuple[str, str]) -> float:
-    number, unit = _split(text, what=what, example=readings[0])
+def _in_base(
+    text: str, units: dict[str, float], *, what: str, example: str, readings: tuple[str, str]
+) -> float:
+    number, unit = _split(text, what=what, example=example)
     if not unit:
         first, second = (f"{text.strip()}{name}" for name in readings)
         raise UnitError(f"{what} needs a unit, got {text!r}; did you mean {first} or {second}?")
@@ -76,7 +81,7 @@ def parse_duration(text: str, *, what: str = "A duration") -> float:
     Raises:
         UnitError: no unit, an unknown unit, or not greater than zero.
     """
-    return _in_base(text, DURATION_UNITS, what=what, readings=("ms", "s"))
+    return _in_base(text, DURATION_UNITS, what=what, example="50ms", readings=("ms", "s"))
 
 
 def parse_size(text: str, *, what: str = "A size") -> float:
@@ -88,7 +93,7 @@ def parse_size(text: str, *, what: str = "A size") -> float:
     Raises:
         UnitError: no unit, an unknown unit, or not greater than zero.
     """
-    return _in_base(text, SIZE_UNITS, what=what, readings=("MB", "GiB"))
+    return _in_base(text, SIZE_UNITS, what=what, example="4GB", readings=("MB", "GiB"))
 
 
 def parse_fraction(text: str, *, what: str = "A share") -> float:
@@ -116,24 +121,38 @@ def parse_fraction(text: str, *, what: str = "A share") -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return ``seconds`` in the unit a person would choose: ``48.2 ms``, ``3 min 20 s``."""
-    if seconds < 1e-3:  # noqa: PLR2004 - boundaries of units
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"  # noqa: PLR2004
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    if seconds < 3600:  # noqa: PLR2004
-        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+    """Return ``seconds`` in the unit a person would choose: ``48.2 ms``, ``3 min 20 s``.
+
+    Rounded before the unit is chosen: 59.97 s is a minute, not ``60.0 s``.
+
+    >>> format_duration(59.97)
+    '1 min 00 s'
+    """
+    if (micros := round(seconds * 1e6)) < _PREFIX_STEP:
+        return f"{micros} µs"
+    if round(seconds * 1e3) < _PREFIX_STEP:
+        return f"{seconds * 1e3:.3g} ms"
+    if (tenths := round(seconds, 1)) < _CLOCK_STEP:
+        return f"{tenths:.1f} s"
+    minutes, whole = divmod(round(seconds), _CLOCK_STEP)
+    if minutes < _CLOCK_STEP:
+        return f"{minutes} min {whole:02d} s"
+    return f"{minutes // _CLOCK_STEP} h {minutes % _CLOCK_STEP:02d} min"
 
 
 def format_size(n_bytes: float) -> str:
-    """Return ``n_bytes`` with an SI prefix: ``102 MB``."""
-    for unit in ("GB", "MB", "kB"):
-        if n_bytes >= SIZE_UNITS[unit]:
+    """Return ``n_bytes`` with three digits and an SI prefix: ``102 MB``.
+
+    >>> format_size(999.6e6)
+    '1 GB'
+    """
+    if round(n_bytes) < _PREFIX_STEP:
+        return f"{n_bytes:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        if round(n_bytes / SIZE_UNITS[unit]) < _PREFIX_STEP:
             return f"{n_bytes / SIZE_UNITS[unit]:.3g} {unit}"
-    return f"{n_bytes:.0f} B"
+    terabytes = n_bytes / SIZE_UNITS["TB"]
+    return f"{terabytes:.3g} TB" if round(terabytes) < _PREFIX_STEP else f"{terabytes:.0f} TB"
 
 
 def format_fraction(value: float) -> str:

@@ -26,7 +26,6 @@ from autotune.reports import (
     comparison_view,
     delta_of,
     labelled,
-    load_evidence,
     make_console,
     of_run,
 )
@@ -280,41 +279,3 @@ def test_the_command_compares_files_and_folders(
     regressed = [change for change in plain["changes"] if change["is_regression"]]
     assert [change["metric"] for change in regressed] == ["latency.p95"]
     assert run_compare([second, first], fail_on="5%", as_json=True) == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"schema": "autotune.run", "schema_version": "9.9"}', "schema version '9.9'"),
-        ('{"schema": "autotune.run", "schema_ver', "no whole JSON"),
-        ('{"schema": "someone.else"}', "schema 'someone.else'"),
-        ("[]", "schema None"),
-        ('{"schema": "autotune.measure", "schema_version": "1.0"}', "no valid autotune.measure"),
-    ],
-)
-def test_a_file_that_is_no_report_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "odd.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=words):
-        load_evidence(path)
-
-
-def test_a_missing_file_and_an_empty_run_are_refused(
-    tmp_path: Path, write: Callable[[str, RunReport], Path]
-) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_evidence(tmp_path / "none.json")
-    empty = build_report(context(decision=None), ())
-    with pytest.raises(UsageError, match="no measured model"):
-        load_evidence(write("empty.json", empty))
-
-
-def test_a_run_keeps_validation_scores_of_its_choice_beside_the_test_scores() -> None:
-    evidence = of_run(build_report(context(), events()))
-    chosen = evidence.models[0]
-    assert chosen.key == "chosen"
-    assert chosen.numbers["accuracy@test"].value == 0.925
-    assert chosen.numbers["accuracy@validation"].value == 0.94
-    assert [m.key for m in evidence.models] == ["chosen", "baseline"]
-    assert evidence.origin.facts["cpu_model"] == "AMD EPYC"
-    assert evidence.origin.facts["versions.torch"] == "2.13.0"

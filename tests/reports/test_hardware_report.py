@@ -369,7 +369,7 @@ def test_the_terminal_shows_every_part_within_a_hundred_columns() -> None:
     for part in (
         "edge <box> (Some CPU, 2 usable cores); runs cpu; grade A",
         "l2 2.1 MB, l3 273 MB",
-        "not applicable: no group limits it",
+        "no group limits it",
         "fell back",
         "26 GB/s",
         "195 Gop/s",

@@ -8,6 +8,7 @@ from autotune.candidate import AdapterConfig
 from autotune.constraint import parse_constraint
 from autotune.errors import UsageError
 from autotune.search import (
+    PlannerState,
     SamplerName,
     SearchSettings,
     SearchSpace,
@@ -133,8 +134,6 @@ def test_the_search_stops_when_nothing_is_to_be_gained() -> None:
 
 def _confirm_reason(run: Run) -> str:
     planner = StagedPlanner(run.planner._settings)
-    from autotune.search import PlannerState  # noqa: PLC0415
-
     for step, outcome, before, _ in run.events:
         planner.next(PlannerState(elapsed_s=before))
         if isinstance(step, MeasureStep) and step.purpose == "confirm":

@@ -70,7 +70,7 @@ def finding(executor: LocalExecutor) -> Finding:
 def small_plan(**changes: Any) -> CalibrationPlan:
     products = tuple(Product(label=label, **SIZES) for label in OPERATORS)
     plan = CalibrationPlan(
-        read_bytes=2**20, products=products, rounds=4, per_block=2, limit_s=8.0, notes=("small",)
+        read_bytes=(2**20,), products=products, rounds=4, per_block=2, limit_s=8.0, notes=("small",)
     )
     return dataclasses.replace(plan, **changes)
 
@@ -131,7 +131,7 @@ def test_a_calibration_that_is_out_of_time_says_so_and_keeps_what_it_has(
 def test_one_row_against_a_plain_matrix_is_a_memory_read(
     executor: LocalExecutor, finding: Finding
 ) -> None:
-    plan = small_plan(read_bytes=0, products=(Product(label="fp32", m=1, k=64, n=96),))
+    plan = small_plan(read_bytes=(), products=(Product(label="fp32", m=1, k=64, n=96),))
     found = calibrate(finding, plan, executor=executor)
     bandwidth = found.bandwidth()
     assert bandwidth is not None
@@ -222,16 +222,23 @@ def plan_on(finding: Finding, *, cache: int, available: int) -> CalibrationPlan:
 @pytest.mark.parametrize(
     ("cache", "available", "n_bytes", "words"),
     [
-        (260_000_000, 2**35, 1_040_000_000, "holds 260 MB, and what fits into it is read faster"),
+        (
+            260_000_000,
+            2**35,
+            1_040_000_000,
+            "holds 260 MB, which was read with an array of half its size",
+        ),
         (2**21, 2**35, 2**28, "holds 2 MB"),
-        (260_000_000, 2**30, 2**28, "all that memory allows"),
+        (280_000_000, 2**30, 2**28, "all that memory allows"),
     ],
 )
 def test_the_array_is_larger_than_the_last_cache_as_far_as_memory_allows(
     finding: Finding, cache: int, available: int, n_bytes: int, words: str
 ) -> None:
     plan = plan_on(finding, cache=cache, available=available)
-    assert plan.read_bytes == n_bytes
+    assert plan.read_bytes[0] == n_bytes
+    assert plan.read_bytes[1:] == ((cache // 2,) if cache < n_bytes else ())
+    assert plan.cache_bytes == (cache if cache < n_bytes else 0)
     assert words in plan.notes[0]
 
 
@@ -240,7 +247,7 @@ def test_another_device_is_read_by_the_runtime_and_products_are_chained() -> Non
         family=family_named("cuda"), interpreter=sys.executable, status="failed", reason="none"
     )
     plan = plan_on(cuda, cache=2**21, available=2**35)
-    assert plan.read_bytes == 0
+    assert plan.read_bytes == ()
     assert [(one.k, one.n) for one in plan.products if one.m == 1] == [(8192, 8192), (16384, 16384)]
     chained = [one for one in plan.products if one.m > 1]
     assert {one.repeat for one in chained} == {8}
@@ -293,6 +300,43 @@ def test_floors_are_amount_over_rate() -> None:
     assert decode_floor_s(weight_bytes=90e6, bandwidth_bytes_per_s=20e9) == pytest.approx(4.5e-3)
     work = forward_operations(weights=135_000_000, tokens=64)
     assert prefill_floor_s(operations=work, rate_op_per_s=200e9) == pytest.approx(86.4e-3)
+
+
+def test_weights_that_the_cache_keeps_are_read_at_its_rate() -> None:
+    rates = {"bandwidth_bytes_per_s": 10e9, "cached_bytes_per_s": 40e9}
+    fits = decode_floor_s(weight_bytes=80e6, cache_bytes=100_000_000, **rates)
+    assert fits == pytest.approx(2e-3)
+    half = decode_floor_s(weight_bytes=200e6, cache_bytes=100_000_000, **rates)
+    assert half == pytest.approx(10e-3 + 2.5e-3)
+
+
+@given(
+    weight_bytes=st.floats(1, 1e12),
+    memory=st.floats(1e6, 1e13),
+    cached=st.floats(1e6, 1e13),
+    cache_bytes=st.integers(0, 10**10),
+)
+def test_a_cache_never_raises_a_floor(
+    weight_bytes: float, memory: float, cached: float, cache_bytes: int
+) -> None:
+    plain = decode_floor_s(weight_bytes=weight_bytes, bandwidth_bytes_per_s=memory)
+    with_cache = decode_floor_s(
+        weight_bytes=weight_bytes,
+        bandwidth_bytes_per_s=memory,
+        cached_bytes_per_s=cached,
+        cache_bytes=cache_bytes,
+    )
+    assert 0 < with_cache <= plain * (1 + 1e-9)
+
+
+def test_a_device_knows_its_own_floors(measured: DeviceCalibration) -> None:
+    decode = measured.decode_floor_s(90e6)
+    prefill = measured.prefill_floor_s(1e9, "fp32")
+    assert decode is not None
+    assert prefill is not None
+    assert min(decode, prefill) > 0
+    assert measured.prefill_floor_s(1e9, "fp64") is None
+    assert dataclasses.replace(measured, rates=()).decode_floor_s(90e6) is None
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])

@@ -1,0 +1,214 @@
+"""Real builds of the tiny model in a real worker, proven or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="extra 'train' is not installed")
+pytest.importorskip("onnxruntime_genai", reason="extra 'cpu' is not installed")
+pytest.importorskip("onnx_ir", reason="extra 'cpu' is not installed")
+
+from autotune.candidate import Algorithm, Precision, Recipe
+from autotune.errors import BuildError
+from autotune.passes import BuildPass
+from autotune.plain import to_plain
+from autotune.targets import Job, JobResult, LocalExecutor
+
+from ..tiny_model import make_tiny_model  # noqa: TID252 - tests are no installed package
+
+# Modules behind the folder's front door.
+building, graph, proof = (
+    import_module(f"autotune.passes.{n}") for n in ("build", "graph", "proof")
+)
+
+INT4 = Recipe(
+    provider="cpu",
+    precision=Precision.INT4,
+    block_size=32,
+    algorithm=Algorithm.DEFAULT,
+    accuracy_level=4,
+)
+MIXED = replace(INT4, algorithm=Algorithm.K_QUANT_MIXED)
+INT8 = Recipe(provider="cpu", precision=Precision.INT8, block_size=32, accuracy_level=4)
+FP32 = Recipe(provider="cpu", precision=Precision.FP32)
+RECIPES = (
+    FP32,
+    INT8,
+    INT4,
+    MIXED,
+    replace(INT4, block_size=16),
+    replace(INT4, accuracy_level=1),
+    replace(FP32, prune_lm_head=False),
+)
+
+
+def build(executor: LocalExecutor, recipe: Recipe, model: Path, out: Path) -> JobResult:
+    out.mkdir()
+    payload = {
+        "name": "build",
+        "parameters": to_plain(BuildPass(recipe=recipe)),
+        "inputs": {"model": str(model)},
+        "workdir": str(out),
+    }
+    entry = "autotune.passes.worker_entry:run_pass"
+    return executor.run(Job(name=recipe.name, entry=entry, payload=payload, pool="build"))
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[LocalExecutor]:
+    with LocalExecutor() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def built(
+    executor: LocalExecutor, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Folder and facts by recipe name; all from one worker."""
+    root = tmp_path_factory.mktemp("built")
+    found = {}
+    for recipe in RECIPES:
+        result = build(executor, recipe, tiny_model_dir, root / recipe.name)
+        assert result.status == "ok", result.error + result.traceback
+        found[recipe.name] = (root / recipe.name, dict(result.value))
+    return found
+
+
+Built = dict[str, tuple[Path, dict[str, Any]]]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "products"),
+    [
+        (FP32, {}),
+        (INT8, {"8/32/4": 11}),
+        (INT4, {"4/32/4": 11}),
+        (replace(INT4, block_size=16), {"4/16/4": 11}),
+        (replace(INT4, accuracy_level=1), {"4/32/1": 11}),
+    ],
+)
+def test_a_graph_has_the_attributes_that_its_recipe_asked_for(
+    built: Built, recipe: Recipe, products: dict[str, int]
+) -> None:
+    _, facts = built[recipe.name]
+    assert facts["attributes"]["products"] == products
+    assert facts["attributes"]["prunes_head"]
+    assert facts["attributes"]["matmuls"] == (0 if products else 11)
+
+
+def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:
+    products = built[MIXED.name][1]["attributes"]["products"]
+    assert products.keys() == {"4/32/4", "8/32/4"}
+    assert sum(products.values()) == 11
+
+
+def test_a_head_that_is_not_pruned_is_read_back_as_such(built: Built) -> None:
+    assert not built[replace(FP32, prune_lm_head=False).name][1]["attributes"]["prunes_head"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_every_graph_ran_and_agrees_with_its_model(built: Built, recipe: Recipe) -> None:
+    folder, facts = built[recipe.name]
+    assert facts["proof"]["device"] == "CPU"
+    assert proof.LEAST_CORRELATION[recipe.precision] <= facts["proof"]["correlation"] <= 1
+    assert facts["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    assert {"genai_config.json", "model.onnx", "tokenizer.json"} <= facts["files"].keys()
+
+
+def test_an_unquantised_graph_is_exact(built: Built) -> None:
+    assert built[FP32.name][1]["proof"]["largest_difference"] < 1e-4
+
+
+@pytest.mark.parametrize("recipe", [FP32, INT8, INT4, MIXED], ids=lambda recipe: recipe.name)
+def test_a_graph_with_the_weights_of_another_model_is_caught(
+    built: Built, recipe: Recipe, tmp_path: Path
+) -> None:
+    # The same layers with other weights: all that a shuffled or stale graph would be.
+    other = make_tiny_model(tmp_path / "other", seed=1)
+    with pytest.raises(BuildError, match="disagrees"):
+        proof.prove(recipe, model=other, built=built[recipe.name][0])
+
+
+def test_a_graph_that_does_not_load_is_caught(
+    built: Built, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(built[FP32.name][0], broken)
+    data = broken / "model.onnx.data"
+    data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.raises(BuildError, match="does not run"):
+        proof.prove(FP32, model=tiny_model_dir, built=broken)
+
+
+@pytest.mark.parametrize(
+    ("made", "asked"),
+    [
+        (INT4, INT8),
+        (INT8, INT4),
+        (INT4, replace(INT4, block_size=16)),
+        (INT4, replace(INT4, accuracy_level=1)),
+        (INT4, MIXED),
+        (MIXED, INT4),
+        (INT4, FP32),
+        (FP32, INT4),
+        (FP32, replace(FP32, prune_lm_head=False)),
+    ],
+    ids=lambda recipe: recipe.name,
+)
+def test_a_graph_of_another_recipe_is_caught(built: Built, made: Recipe, asked: Recipe) -> None:
+    attributes = graph.read_attributes(built[made.name][0])
+    with pytest.raises(BuildError):
+        graph.check_attributes(attributes, asked)
+
+
+def test_a_refused_recipe_is_not_built(
+    executor: LocalExecutor, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    fp16 = Recipe(provider="cpu", precision=Precision.FP16)
+    result = build(executor, fp16, tiny_model_dir, tmp_path / "out")
+    assert result.status == "error"
+    assert result.error.startswith("UnsupportedRecipeError: ")
+    assert "first run" in result.error
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_options_have_the_names_that_the_builder_reads() -> None:
+    assert building.builder_options(MIXED) == [
+        "prune_lm_head=true",
+        "block_size=32",
+        "accuracy_level=4",
+        "algo_config=k_quant_mixed",
+    ]
+    assert building.builder_options(FP32) == ["prune_lm_head=true"]
+
+
+def test_the_child_imports_nothing_of_autotune_and_no_torch(built: Built, tmp_path: Path) -> None:
+    request = {
+        "folder": str(built[FP32.name][0]),
+        "provider": "cpu",
+        "prompts": [[1, 2, 3]],
+        "logits": str(tmp_path / "logits.npy"),
+    }
+    child = Path(proof.__file__).with_name("prove_child.py")
+    script = (
+        f"import runpy, sys; runpy.run_path({str(child)!r}, run_name='__main__');"
+        " print(sorted({'torch', 'autotune'} & sys.modules.keys()))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,90 @@
+"""What the capability tables offer and refuse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autotune.candidate import Algorithm, Precision, Recipe
+from autotune.targets import Architecture, check_recipe, recipes_for
+
+LLAMA = Architecture(
+    name="LlamaForCausalLM",
+    layers=30,
+    hidden_size=576,
+    vocab_size=49152,
+    tied_embeddings=True,
+    context_length=8192,
+    parameters=134_515_008,
+)
+INT4 = Recipe(
+    provider="cpu",
+    precision=Precision.INT4,
+    block_size=32,
+    algorithm=Algorithm.DEFAULT,
+    accuracy_level=4,
+)
+FP32 = Recipe(provider="cpu", precision=Precision.FP32)
+
+
+def test_cpu_offers_the_recipes_worth_trying_fastest_first_and_slow_builds_last() -> None:
+    offered, _ = recipes_for("cpu", LLAMA)
+    assert [recipe.name for recipe in offered] == [
+        "cpu-int4-b128",
+        "cpu-int4-b32",
+        "cpu-int4-b16",
+        "cpu-int8-b32",
+        "cpu-int4-b32-acc1",
+        "cpu-int4-b32-k_quant_mixed",
+        "cpu-fp32",
+    ]
+    assert all(recipe.prune_lm_head for recipe in offered)
+
+
+def test_cpu_says_why_half_precision_is_left_out() -> None:
+    _, refusals = recipes_for("cpu", LLAMA)
+    reasons = {refusal.recipe.precision: refusal for refusal in refusals}
+    assert set(reasons) == {Precision.FP16, Precision.BF16}
+    assert "first run" in reasons[Precision.FP16].reason
+    assert "does not load" in reasons[Precision.BF16].reason
+    assert all(refusal.source.startswith("https://") for refusal in refusals)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda", "dml", "webgpu", "NvTensorRtRtx"])
+def test_what_is_offered_passes_the_check_and_what_is_refused_does_not(provider: str) -> None:
+    offered, refusals = recipes_for(provider, LLAMA)
+    assert offered
+    assert all(check_recipe(recipe, LLAMA) is None for recipe in offered)
+    assert all(check_recipe(refusal.recipe, LLAMA) == refusal for refusal in refusals)
+    names = [recipe.name for recipe in offered]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        (replace(INT4, provider="openvino"), "no provider 'openvino'"),
+        (replace(INT4, block_size=512), "block_size"),
+        (replace(INT4, block_size=None), "block_size"),
+        (replace(INT4, accuracy_level=5), "accuracy_level"),
+        (replace(INT4, accuracy_level=None), "accuracy_level"),
+        (replace(INT4, algorithm=None), "algorithm"),
+        (replace(INT4, precision=Precision.INT8), "algorithm"),
+        (replace(FP32, block_size=32), "no quantiser options"),
+        (replace(FP32, provider="dml"), "does not load"),
+        (replace(FP32, provider="webgpu"), "runs int8, int4"),
+        (replace(FP32, layers=20), "no pass drops layers"),
+    ],
+)
+def test_a_recipe_that_cannot_run_is_refused_with_the_reason(recipe: Recipe, reason: str) -> None:
+    refusal = check_recipe(recipe, LLAMA)
+    assert refusal is not None
+    assert reason in refusal.reason
+
+
+def test_gemma_is_not_built_in_fp16() -> None:
+    gemma = replace(LLAMA, name="Gemma2ForCausalLM")
+    offered, refusals = recipes_for("cuda", gemma)
+    assert Precision.FP16 not in {recipe.precision for recipe in offered}
+    assert any("loses accuracy" in refusal.reason for refusal in refusals)
