@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.candidate import Candidate
-from autotune.constraint import Constraint
+from autotune.constraint import Constraint, Verdict
 from autotune.measurement import Measurement
 from autotune.steps import (
     Done,
@@ -169,10 +169,27 @@ def _verdicts(
                 op=constraint.op,
                 value=constraint.bound,
                 unit=constraint.unit,
-                verdict=constraint.verdict(reading.measurement) if reading else None,
+                verdict=(
+                    constraint.verdict(reading.measurement)
+                    if reading
+                    else _verdict_by_median(constraint, readings)
+                ),
             )
         )
     return tuple(verdicts)
+
+
+def _verdict_by_median(constraint: Constraint, readings: dict[str, _Reading]) -> Verdict | None:
+    """Return fail where the median breaks the maximum of a percentile that was not measured.
+
+    No higher percentile lies below the median. Nothing else follows from it.
+    """
+    metric, _, statistic = constraint.metric.partition(".")
+    median = readings.get(f"{metric}.p50")
+    if median is None or not statistic or constraint.op != "<=":
+        return None
+    is_broken = constraint.verdict(median.measurement) is Verdict.FAIL
+    return Verdict.FAIL if is_broken else None
 
 
 def _reported(

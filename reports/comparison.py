@@ -7,7 +7,7 @@ A verdict needs the whole interval beyond the margin. Numbers that were not take
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autotune.errors import UsageError
@@ -54,6 +54,7 @@ class Change:
             unjudged where an interval is missing; directional where the two were not
             taken alike.
         reason: why unjudged or directional.
+        is_noisy: a time from a machine that was graded noisy; nothing about it is sure.
         is_regression: worse by more than ``fail_on`` for sure.
     """
 
@@ -67,6 +68,7 @@ class Change:
     margin: float
     verdict: Outcome
     reason: str = ""
+    is_noisy: bool = False
     is_regression: bool = False
 
 
@@ -100,6 +102,7 @@ class Comparison:
         facts: of machines, libraries, model and workload, only those that differ.
         changes: by metric, then model, then document.
         directional: why some numbers only show a direction.
+        noisy: by label, why the times of a document are not sure.
         fail_on: bound on regressions, a share (of accuracy: a difference), or null.
     """
 
@@ -109,6 +112,7 @@ class Comparison:
     facts: tuple[FactRow, ...]
     changes: tuple[Change, ...]
     directional: tuple[str, ...] = ()
+    noisy: dict[str, str] = field(default_factory=dict)
     fail_on: float | None = None
 
     @property
@@ -143,6 +147,7 @@ def compare(documents: Sequence[Evidence], *, fail_on: float | None = None) -> C
         facts=_differing_facts(documents),
         changes=tuple(changes),
         directional=tuple(dict.fromkeys(c.reason for c in changes if c.verdict == "directional")),
+        noisy={one.label: one.origin.noisy for one in documents if one.origin.noisy},
         fail_on=fail_on,
     )
 
@@ -166,12 +171,12 @@ def _changes(
             continue
         second = partner.numbers[key]
         delta = delta_of(number, second)
-        floor = max(first.origin.noise_floor, other.origin.noise_floor)
-        margin = max(_PRACTICAL_MARGIN, floor) if delta.relative else 0.0
+        margin = _margin(first, other, number.unit) if delta.relative else 0.0
         reason = _not_alike(first, other, number.metric)
         verdict: Outcome = "directional" if reason else _verdict(number.metric, delta, margin)
         if verdict == "unjudged":
             reason = f"{number.metric} has no interval in one of {first.label} and {other.label}"
+        is_noisy = number.unit == "s" and bool(first.origin.noisy or other.origin.noisy)
         found.append(
             Change(
                 metric=key,
@@ -184,10 +189,17 @@ def _changes(
                 margin=margin,
                 verdict=verdict,
                 reason=reason,
-                is_regression=verdict == "worse" and _is_beyond(delta, fail_on),
+                is_noisy=is_noisy,
+                is_regression=verdict == "worse" and not is_noisy and _is_beyond(delta, fail_on),
             )
         )
     return found
+
+
+def _margin(first: Evidence, other: Evidence, unit: str) -> float:
+    """Return the ratio minus 1 that does not count; noise is in times only."""
+    floor = max(first.origin.noise_floor, other.origin.noise_floor) if unit == "s" else 0.0
+    return max(_PRACTICAL_MARGIN, floor)
 
 
 def _verdict(metric: str, delta: Delta, margin: float) -> Outcome:

@@ -57,8 +57,8 @@ def _against(change: Change) -> Text:
     style = _STYLES.get(change.verdict, "")
     mark = {"same": "~ ", "directional": "(", "unjudged": "? "}.get(change.verdict, "")
     end = ")" if change.verdict == "directional" else ""
-    failed = "  regression" if change.is_regression else ""
-    return Text(f"{mark}{delta_text(change.delta)}{end}{failed}", style=style)
+    stamp = " regression" if change.is_regression else " noisy" if change.is_noisy else ""
+    return Text(f"{mark}{delta_text(change.delta)}{end}{stamp}", style=style)
 
 
 def _changes_table(comparison: Comparison) -> Table:
@@ -71,14 +71,19 @@ def _changes_table(comparison: Comparison) -> Table:
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column(f"Against {first}", no_wrap=True)
     metric = model = ""
+    metrics = {change.metric for change in comparison.changes}
     for change in comparison.changes:
+        # A p90 tells little beside a p95; it stays in the JSON.
+        if change.metric.replace(".p90", ".p95") in metrics - {change.metric}:
+            continue
         if change.metric != metric:
             metric, model = change.metric, ""
             table.add_row("", Text(key_title(metric), style="bold"))
         if change.model != model:
             model = change.model
             table.add_row(*_cells(first, model, change.first), "")
-        table.add_row(*_cells(change.document, change.other_model, change.second), _against(change))
+        name = "" if change.other_model == model else change.other_model
+        table.add_row(*_cells(change.document, name, change.second), _against(change))
     return table
 
 
@@ -135,7 +140,7 @@ def _footnotes(comparison: Comparison) -> Iterator[str]:
     if "same" in verdicts:
         shares = [change.margin for change in comparison.changes if change.delta.relative]
         margin = f" beyond {max(shares) * 100:.3g} %" if shares else ""
-        yield f"~ no difference was shown{margin} (interval of both sessions)."
+        yield f"~ no difference{margin} was shown."
     if "unjudged" in verdicts:
         yield "? not judged: one of the two numbers has no interval."
     yield (
@@ -145,9 +150,22 @@ def _footnotes(comparison: Comparison) -> Iterator[str]:
     for document in comparison.documents:
         if document.unmatched:
             yield f"Only in {document.label}: {', '.join(document.unmatched)}."
+    for label, reason in comparison.noisy.items():
+        yield f"The times of {label} are noisy: {reason}."
     if comparison.fail_on is not None:
-        n, limit = len(comparison.regressions), f"{comparison.fail_on * 100:g} %"
-        yield f"Regressions that exceed {limit} for sure: {n or 'none'}."
+        yield _judged(comparison, comparison.fail_on)
+
+
+def _judged(comparison: Comparison, fail_on: float) -> str:
+    n = len(comparison.regressions)
+    text = f"Regressions that exceed {fail_on * 100:g} % for sure: {n or 'none'}."
+    doubtful = sum(change.is_noisy and change.verdict == "worse" for change in comparison.changes)
+    if doubtful:
+        text += f" {doubtful} more for the worse are noisy and not counted."
+    unjudged = sum(change.verdict in ("unjudged", "directional") for change in comparison.changes)
+    if unjudged:
+        text += f" {unjudged} of {len(comparison.changes)} numbers could not be judged."
+    return text
 
 
 def comparison_view(comparison: Comparison) -> Group:
@@ -156,8 +174,12 @@ def comparison_view(comparison: Comparison) -> Group:
     if comparison.facts:
         parts += [_facts_table(comparison), Text()]
     for reason in comparison.directional:
-        parts.append(Text(f"Directional only (in brackets, not judged): {reason}.", style="yellow"))
+        parts.append(_prose(f"Directional only (in brackets, not judged): {reason}."))
     if comparison.directional:
         parts.append(Text())
     parts += [_changes_table(comparison), Text()]
-    return Group(*parts, *map(Text, _footnotes(comparison)))
+    return Group(*parts, *map(_prose, _footnotes(comparison)))
+
+
+def _prose(text: str) -> Text:
+    return Text(text, no_wrap=False, overflow="fold")

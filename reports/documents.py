@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 
 from autotune.errors import UsageError
-from autotune.plain import from_plain
+from autotune.plain import first_problem, from_plain
 
 __all__ = ["Document", "load_document"]
 
@@ -40,10 +40,8 @@ def load_document(path: Path, kind: type[D]) -> D:
     try:
         return from_plain(kind, data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the document"
         raise UsageError(
-            f"{str(path)!r} is no valid {kind.schema} document: {place}: {first['msg']}"
+            f"{str(path)!r} is no valid {kind.schema} document: {first_problem(error)}"
             f" ({error.error_count()} in all); restore the file as autotune wrote it."
         ) from error
 

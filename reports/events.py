@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autotune.errors import ReplayError
-from autotune.plain import from_plain, to_plain
+from autotune.plain import first_problem, from_plain, to_plain
 from autotune.steps import Event
 
 from .durable import append_json_line, read_json_lines
@@ -54,10 +54,8 @@ class EventLog:
         try:
             event = from_plain(Event, line)
         except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"]))
             raise ReplayError(
-                f"{place} is damaged at {where}: {problem['msg']};"
+                f"{place} is damaged at {first_problem(error)};"
                 " restore the file or start a run in a new --output folder."
             ) from error
         if event.number != number:

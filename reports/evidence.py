@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autotune.calibration import Grade
 from autotune.candidate import UNTRAINED
 from autotune.errors import UsageError
 from autotune.measurement import Measurement
@@ -68,6 +69,8 @@ class Origin:
         task: digest of data and split, empty where nothing was scored.
         noise_floor: relative difference that the machine showed between equals, 0 where
             it was not measured.
+        noisy: why nothing timed here is certain (grade C), empty where it was quiet
+            enough or is not known.
         facts: known facts of machine and libraries by dotted name.
     """
 
@@ -79,6 +82,7 @@ class Origin:
     workload: str
     task: str = ""
     noise_floor: float = 0.0
+    noisy: str = ""
     facts: Mapping[str, Any]
 
 
@@ -153,17 +157,18 @@ def of_run(report: RunReport) -> Evidence:
     A model with a role keeps its validation scores from the front beside its test scores.
     """
     roles = {CHOSEN: report.chosen, MISS: report.nearest_miss, BASELINE: report.baseline}
-    shown = [(key, model) for key, model in roles.items() if model is not None]
-    named = {model.name for _, model in shown}
-    shown += [(model.name, model) for model in report.front if model.name not in named]
-    every = [*(model for _, model in shown), *report.front]
+    every = [*roles.values(), *report.front]
+    shown: dict[str, tuple[str, ReportedModel]] = {}
+    for key, model in [*roles.items(), *((model.name, model) for model in report.front)]:
+        if model is not None:
+            shown.setdefault(model.name, (key, model))
     models = tuple(
         MeasuredModel(
             key=key,
             name=model.name,
-            numbers=_numbers([model, *(other for other in every if other.name == model.name)]),
+            numbers=_numbers(other for other in every if other and other.name == model.name),
         )
-        for key, model in shown
+        for key, model in shown.values()
     )
     origin = Origin(
         kind="run",
@@ -193,9 +198,14 @@ def of_measurement(report: MeasureReport) -> Evidence:
         model=base.revision_or_digest if base else "",
         model_name=(base.hub_id or base.spec) if base else report.model.name,
         workload=report.workload.digest,
+        noisy=_noisy(report.grade, report.grade_reasons),
         facts=stable_facts(report.hardware, report.versions),
     )
     return Evidence(origin=origin, models=(model,))
+
+
+def _noisy(grade: Grade, reasons: Sequence[str]) -> str:
+    return "; ".join(reasons) if grade == "C" else ""
 
 
 def of_hardware(report: HardwareReport) -> Evidence:
@@ -220,6 +230,7 @@ def of_hardware(report: HardwareReport) -> Evidence:
         model_name=(census.model.hub_id or census.model.spec) if census else "",
         workload=census.workload.digest if census else "",
         noise_floor=(calibration.noise_floor() or 0.0) if calibration else 0.0,
+        noisy=_noisy(calibration.grade, calibration.grade_reasons) if calibration else "",
         facts={**asserted, **facts, **(_reached(calibration) if calibration else {})},
     )
     return Evidence(origin=origin, models=models)

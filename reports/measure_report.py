@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from autotune.calibration import Grade
 from autotune.units import format_quantity
 
 from .documents import load_document
@@ -84,7 +85,11 @@ class MeasureReport:
         rounds: fresh processes.
         device: the machine in a few words.
         hardware: facts of the machine.
-        conditions: load, steal and pressure before and after, each fact or its absence.
+        conditions: ``before`` and ``after`` the counters of load, steal and pressure,
+            ``during`` what follows from them; each fact or its absence.
+        grade: A quiet, B usable, C noisy: comparisons that rest on it are stamped so. One
+            session cannot be better than B, as it has no A/A test.
+        grade_reasons: for each step below A.
         metrics: by name (``latency.p95``).
         samples: every sample in the unit of its metric (``latency``, ``load``), one
             list per fresh process.
@@ -103,6 +108,8 @@ class MeasureReport:
     device: str
     hardware: dict[str, Any]
     conditions: dict[str, Any]
+    grade: Grade
+    grade_reasons: tuple[str, ...]
     metrics: dict[str, Metric]
     samples: dict[str, tuple[tuple[float, ...], ...]]
 
@@ -139,6 +146,7 @@ def _heading(report: MeasureReport) -> Iterator[str]:
         same = "the same requests as" if workload.as_in_run else "not the requests of"
         yield f"         These are {same} the run that made this model."
     yield f"Rounds   {report.rounds}, a fresh process each"
+    yield f"Noise    grade {report.grade}: {'; '.join(report.grade_reasons)}"
 
 
 def _prose(text: str) -> Text:

@@ -72,7 +72,7 @@ class BoundVerdict:
         op: ``<=`` or ``>=``.
         value: the bound in ``unit``.
         unit: base unit of the bound.
-        verdict: null where the metric was not measured.
+        verdict: null where the metric was not measured and its median decides nothing.
     """
 
     metric: str
@@ -120,7 +120,7 @@ class ModelFacts:
     """The base model.
 
     Attributes:
-        spec: as the user named it.
+        spec: as the user named it; of a local file or folder its name.
         revision_or_digest: what pins it: a hub commit or the digest of its files.
         architecture: ``LlamaForCausalLM``, ...
         license: SPDX identifier in lower case where known, else empty.

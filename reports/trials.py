@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from autotune.candidate import AdapterConfig, Candidate, Recipe
 from autotune.errors import ReplayError
 from autotune.measurement import Measurement
-from autotune.plain import from_plain, to_plain
+from autotune.plain import first_problem, from_plain, to_plain
 from autotune.steps import Event, MeasureStep, OutcomeStatus, ScoreStep, TrainStep
 
 from .assemble import untrained_twin
@@ -206,11 +206,9 @@ class TrialLog:
             try:
                 trials.append(from_plain(Trial, line))
             except ValidationError as error:
-                problem = error.errors()[0]
-                where = ".".join(map(str, problem["loc"]))
                 raise ReplayError(
                     f"Line {number} of {str(self.path)!r} is no trial of version"
-                    f" {Trial.schema_version} ({where}: {problem['msg']}); restore the file or"
+                    f" {Trial.schema_version} ({first_problem(error)}); restore the file or"
                     " read it with the version of autotune that wrote it."
                 ) from error
         return trials

@@ -81,10 +81,20 @@ def bound_text(bound: BoundVerdict) -> str:
 
 
 def miss_text(bound: BoundVerdict, model: ReportedModel) -> str:
-    """Return how far ``model`` is from ``bound``: ``130 ms, 30 % over the bound``."""
+    """Return how far ``model`` is from ``bound``: ``130 ms, 30 % over the bound``.
+
+    A percentile that too few requests stand behind is judged by the median, and says so.
+    """
     metric = model.metrics.get(bound.metric_name)
-    if metric is None:
+    if metric is not None:
+        return _distance(bound, metric)
+    median = model.metrics.get(f"{bound.metric}.p50") if bound.statistic else None
+    if median is None:
         return "not measured"
+    return f"p50 {_distance(bound, median)}; too few requests for {bound.statistic}"
+
+
+def _distance(bound: BoundVerdict, metric: Metric) -> str:
     excess = metric.value - bound.value
     if excess == 0 or (excess > 0) != (bound.op == "<="):
         return metric_text(metric)

@@ -21,7 +21,7 @@ from autotune.measurement import Measurement
 from .front import Point, pareto_front
 from .ledger import Ledger, Score, untrained
 from .settings import SearchSettings
-from .standing import latency_of
+from .standing import latency_of, typical_latency
 from .verdicts import cost_verdict, meets_quality, total_violation
 
 __all__ = ["Chooser"]
@@ -167,5 +167,5 @@ class Chooser:
         """Return both latencies from one session: the confirmation if it had both."""
         both = (first, second)
         if all(candidate.name in self.ledger.confirmed for candidate in both):
-            return [latency_of(self.ledger.confirmed[candidate.name]) for candidate in both]
-        return [latency_of(self.ledger.census_costs(candidate.recipe)) for candidate in both]
+            return [typical_latency(self.ledger.confirmed[candidate.name]) for candidate in both]
+        return [typical_latency(self.ledger.census_costs(candidate.recipe)) for candidate in both]

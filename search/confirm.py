@@ -89,12 +89,16 @@ class ConfirmView:
         return self._outstanding()[:1] or self._finalists(self._unconfirmed())
 
     def _finalists(self, contenders: list[Score]) -> list[Score]:
-        """Return the first of each recipe, then the rest, cut to the number of finalists."""
+        """Return the first of each recipe, then the rest, cut to the number of finalists.
+
+        An untrained model takes the place of a trained one only where it leads.
+        """
         first: dict[str, Score] = {}
         for score in contenders:
             first.setdefault(score.candidate.recipe.name, score)
-        leaders = list(first.values())
+        leaders = [s for s in first.values() if s.candidate.adapter or s is contenders[0]]
         others = [score for score in contenders if score not in leaders]
+        others.sort(key=lambda score: score.candidate.adapter is None)
         finalists = (leaders + others)[: self.settings.finalists]
         certain = [s for s in leaders if self.chooser.verdict(s.candidate) is Verdict.PASS]
         if certain and not any(score in certain for score in finalists):

@@ -27,7 +27,14 @@ from .ledger import Ledger, untrained
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict
 
-__all__ = ["CensusEntry", "CensusState", "census_entries", "latency_of", "surviving_recipes"]
+__all__ = [
+    "CensusEntry",
+    "CensusState",
+    "census_entries",
+    "latency_of",
+    "surviving_recipes",
+    "typical_latency",
+]
 
 
 class CensusState(StrEnum):
@@ -54,6 +61,14 @@ class CensusEntry:
 def latency_of(metrics: dict[str, Measurement]) -> Measurement | None:
     """Return the 95th percentile of request latency, else its median, else None."""
     return metrics.get("latency.p95") or metrics.get("latency.p50")
+
+
+def typical_latency(metrics: dict[str, Measurement]) -> Measurement | None:
+    """Return the median request latency, else what there is: models are compared by it.
+
+    Bounds are on the 95th percentile, but its interval is mostly the machine's noise.
+    """
+    return metrics.get("latency.p50") or latency_of(metrics)
 
 
 def census_entries(settings: SearchSettings, ledger: Ledger) -> dict[str, CensusEntry]:
@@ -135,7 +150,7 @@ def _dominated(ledger: Ledger, recipes: Sequence[Recipe]) -> list[tuple[Recipe, 
 
 def _is_faster(ledger: Ledger, recipe: Recipe, other: Recipe) -> bool:
     """Whether ``recipe`` is measurably faster than ``other``, or cannot be compared with it."""
-    first, second = (latency_of(ledger.census_costs(r)) for r in (recipe, other))
+    first, second = (typical_latency(ledger.census_costs(r)) for r in (recipe, other))
     if recipe.layers != other.layers or first is None or second is None:
         return True
     return (first.ci95 or (0, first.value))[1] < (second.ci95 or (second.value, 0))[0]

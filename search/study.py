@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -69,9 +69,13 @@ class StudyRecord:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._lock is not None:
-            self._lock.release()
+        """Let go of the file; nothing but the study stays."""
+        if self._lock is None or not self._lock.is_locked:
+            return
+        # While it is held: removed later, it could be the lock of the next process.
+        with suppress(OSError):  # Windows removes no open file
+            Path(self._lock.lock_file).unlink()
+        self._lock.release()
 
     def open(self, settings: SearchSettings) -> None:
         """Begin an empty study for ``settings``; a file from before is replaced."""

@@ -155,16 +155,11 @@ def _architecture_reason(recipe: Recipe, architecture: Architecture) -> _Reason 
 
 
 def _option_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | None:
-    options = (recipe.block_size, recipe.accuracy_level)
     if recipe.precision not in (_INT4, _INT8):
-        if options != (None, None) or recipe.algorithm is not None:
-            return f"{recipe.precision} weights have no quantiser options", _OPTIONS
         return None
     if recipe.block_size not in _BLOCK_SIZES:
         sizes = ", ".join(map(str, _BLOCK_SIZES))
         return f"block_size is one of {sizes}, not {recipe.block_size!r}", _BLOCK_SOURCE
     if recipe.accuracy_level not in range(5):
         return f"accuracy_level is 0 to 4, not {recipe.accuracy_level!r}", _OPTIONS
-    if (recipe.algorithm is not None) != (recipe.precision is _INT4):
-        return f"an algorithm is for int4, there required; got {recipe.algorithm!r}", _OPTIONS
     return None

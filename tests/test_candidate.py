@@ -79,6 +79,31 @@ def test_two_int4_recipes_share_a_name_only_if_they_are_equal(one: Recipe, other
     assert (one.name == other.name) == (one == other)
 
 
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"block_size": None}, "int4 needs block_size, got None"),
+        ({"algorithm": None}, "int4 needs algorithm, got None"),
+        ({"accuracy_level": None}, "int4 needs accuracy_level, got None"),
+        ({"precision": Precision.INT8}, "int8 has no algorithm, got .*: block_size, accuracy_level"),
+        ({"precision": Precision.FP16}, "fp16 has no block_size, got 32; its options are: none"),
+    ],
+)
+def test_a_recipe_has_every_option_of_its_precision_and_no_other(
+    changed: dict[str, object], rule: str
+) -> None:
+    # Names leave defaults out: int4 without an algorithm would be called like the default one.
+    int4 = Recipe(
+        provider="cpu",
+        precision=Precision.INT4,
+        block_size=32,
+        algorithm=Algorithm.DEFAULT,
+        accuracy_level=4,
+    )
+    with pytest.raises(UsageError, match=rule):
+        dataclasses.replace(int4, **changed)  # type: ignore[arg-type] # wrong on purpose
+
+
 @pytest.mark.parametrize("provider", ["cpu", "cuda", "dml", "webgpu", "NvTensorRtRtx"])
 def test_proposed_recipes_have_names_of_their_own(provider: str) -> None:
     kept, refused = recipes_for(provider, LLAMA)

@@ -26,7 +26,7 @@ from autotune.steps import (
     Wait,
 )
 
-BASE = Candidate(adapter=None, fraction=0, recipe=Recipe(provider="cpu", precision=Precision.INT8))
+BASE = Candidate(adapter=None, fraction=0, recipe=Recipe(provider="cpu", precision=Precision.FP32))
 ADAPTER = AdapterConfig(rank=8)
 TUNED = replace(BASE, adapter=ADAPTER, fraction=1)
 PLAN: tuple[Step, ...] = (

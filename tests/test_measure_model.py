@@ -99,6 +99,8 @@ def test_a_foreign_folder_is_measured_and_its_record_can_be_compared(
     assert report.metrics["latency.p95"].n == 64
     assert [len(block) for block in report.samples["latency"]] == [16] * 4
     assert report.model.base_model is None
+    assert report.grade in ("B", "C")
+    assert set(report.conditions) == {"before", "after", "during"}
     assert run_compare([record, record], as_json=False) == 0
     assert "Time per output token p95" in capsys.readouterr().out
     with pytest.raises(OutputError, match="exists already"):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from autotune.candidate import AdapterConfig, Candidate, Precision, Recipe
+from autotune.candidate import AdapterConfig, Algorithm, Candidate, Precision, Recipe
 from autotune.config import RunConfig
 from autotune.constraint import Constraint
 from autotune.measurement import Measurement
@@ -34,12 +34,19 @@ words = st.text(max_size=12)
 adapters = st.builds(
     AdapterConfig, rank=st.integers(1, 256), learning_rate=positive, epochs=positive
 )
+floats = st.sampled_from([Precision.FP32, Precision.FP16, Precision.BF16])
 recipes = st.builds(
     Recipe,
     provider=st.sampled_from(["cpu", "cuda"]),
-    precision=st.sampled_from(list(Precision)),
-    block_size=st.none() | st.integers(16, 256),
+    precision=floats,
     layers=st.none() | st.integers(1, 40),
+) | st.builds(
+    Recipe,
+    provider=st.sampled_from(["cpu", "cuda"]),
+    precision=st.just(Precision.INT4),
+    block_size=st.integers(16, 256),
+    algorithm=st.sampled_from(list(Algorithm)),
+    accuracy_level=st.integers(0, 4),
 )
 candidates = st.one_of(
     st.builds(Candidate, adapter=st.none(), fraction=st.just(0.0), recipe=recipes),
@@ -128,11 +135,11 @@ def test_different_values_have_different_digests(one: Recipe, other: Recipe) -> 
 
 
 def test_a_digest_is_the_same_in_another_process() -> None:
-    recipe = Recipe(provider="cpu", precision=Precision.INT8, block_size=32)
+    recipe = Recipe(provider="cpu", precision=Precision.FP32)
     code = (
         "from autotune.candidate import Recipe\n"
         "from autotune.plain import digest, to_plain\n"
-        "print(digest(to_plain(Recipe(provider='cpu', precision='int8', block_size=32))))"
+        "print(digest(to_plain(Recipe(provider='cpu', precision='fp32'))))"
     )
     run = [sys.executable, "-c", code]
     other = subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()

@@ -8,6 +8,7 @@ that is why they are two types. Names made here (``cpu-int4-b32``,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -47,6 +48,12 @@ class Algorithm(StrEnum):
     K_QUANT_MIXED = "k_quant_mixed"
 
 
+# Options that a recipe has by precision, all of them; the other precisions have none.
+_QUANTISER_OPTIONS: Mapping[Precision, tuple[str, ...]] = {
+    Precision.INT8: ("block_size", "accuracy_level"),
+    Precision.INT4: ("block_size", "algorithm", "accuracy_level"),
+}
+
 Method = Literal["lora", "qlora"]
 MergeBase = Literal["full", "dequantized"]
 TargetModules = Literal["all-linear", "attention", "mlp"]
@@ -75,6 +82,18 @@ class Recipe:
     accuracy_level: int | None = None
     prune_lm_head: bool = True
     layers: int | None = None
+
+    def __post_init__(self) -> None:
+        wanted = _QUANTISER_OPTIONS.get(self.precision, ())
+        for option in ("block_size", "algorithm", "accuracy_level"):
+            value = getattr(self, option)
+            # Names leave defaults out, so a missing option would read as the default one.
+            if (value is None) == (option in wanted):
+                rule = "needs" if option in wanted else "has no"
+                raise UsageError(
+                    f"A recipe in {self.precision} {rule} {option}, got {value};"
+                    f" its options are: {', '.join(wanted) or 'none'}."
+                )
 
     @property
     def name(self) -> str:

@@ -159,9 +159,9 @@ def tune(  # the flags of DESIGN.md, one argument each
     """
     del version, debug
     if context.invoked_subcommand is not None:
+        _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
-    from autotune.runner import tune as run  # noqa: PLC0415
 
     maxima = {
         "latency.p95": max_latency,
@@ -185,7 +185,26 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
+    # After the flags were judged: a typo must not wait for what a run needs.
+    from autotune.runner import tune as run  # noqa: PLC0415 - startup time
+
     raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json))
+
+
+def _refuse_flags_before(command: str, context: typer.Context) -> None:
+    """Refuse flags of a run in front of another command, which would ignore them."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"Flags before {command!r} are those of a new run and would be ignored, got"
+            f" {', '.join(given)}; leave them out, or see `autotune {command} --help` for its own."
+        )
 
 
 @app.command()

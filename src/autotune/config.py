@@ -7,15 +7,19 @@ and ``autotune resume`` starts from that file alone.
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from autotune import demo
 from autotune.constraint import Constraint, parse_constraint
 from autotune.errors import OutputError, UsageError
-from autotune.plain import from_plain, to_plain
+from autotune.plain import first_problem, from_plain, to_plain
 from autotune.units import parse_duration, parse_fraction, parse_size
 
 __all__ = [
@@ -56,8 +60,9 @@ class Bounds:
             UsageError: a metric bounded twice in one direction, or an unknown one.
             UnitError: a bound without unit.
         """
-        found = [self._maximum(metric, text) for metric, text in self.maxima.items() if text]
-        if self.min_accuracy:
+        given = {metric: text for metric, text in self.maxima.items() if text is not None}
+        found = [self._maximum(metric, text) for metric, text in given.items()]
+        if self.min_accuracy is not None:
             bound = parse_fraction(self.min_accuracy, what="--min-accuracy")
             found.append(Constraint(metric="accuracy", op=">=", bound=bound))
         found += [parse_constraint(text) for text in self.general]
@@ -126,22 +131,29 @@ class RunConfig:
         """Read ``run.json``.
 
         Raises:
-            UsageError: the folder is no run, or its file is damaged.
+            UsageError: the folder is no run, or its file is damaged or cannot be read.
         """
         try:
             return from_plain(cls, json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UsageError(
-                f"{str(path.parent)!r} is no run folder: it has no run.json."
+                f"{str(path.parent)!r} is no run folder: it has no {path.name};"
+                " name the folder that --output named."
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"{str(path)!r} cannot be read ({error.strerror}); name a run folder of yours."
             ) from None
         except ValueError as error:
-            raise UsageError(f"{str(path)!r} is damaged: {error}. Start a new run.") from None
+            problem = first_problem(error) if isinstance(error, ValidationError) else error
+            raise UsageError(f"{str(path)!r} is damaged ({problem}); start a new run.") from None
 
 
 def default_output(target: str, *, now: float | None = None) -> Path:
     """Return ``results/<time>-<target>``, with a counter where that exists."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-    name = f"{stamp}-{target.replace(',', '+').replace('/', '_').replace('@', '_')}"
+    # A target may name an interpreter, whose path has separators and, on Windows, a colon.
+    name = f"{stamp}-{re.sub(r'[^A-Za-z0-9_.+-]', '_', target.replace(',', '+'))}"
     path = Path("results") / name
     count = 1
     while path.exists():
@@ -170,6 +182,24 @@ def prepare_output(path: Path) -> None:
         ) from None
 
 
+def _refuse_empty(flags: Mapping[str, str | None]) -> None:
+    """Refuse ``--data "$UNSET"``: an empty value is no missing flag."""
+    for flag, value in flags.items():
+        if value is not None and not value.strip():
+            raise UsageError(
+                f"{flag} needs a value, got {value!r}; give one or leave the flag out."
+            )
+
+
+def _from_anywhere(name: str) -> str:
+    """Return the absolute path of what exists here; names on a hub stay as they are.
+
+    A run may be resumed from another folder than it was started in.
+    """
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
+
+
 def resolve_config(
     *,
     target: str,
@@ -189,9 +219,19 @@ def resolve_config(
     """Return the configuration that the flags ask for.
 
     Raises:
-        UsageError: flags that contradict each other or miss a partner.
+        UsageError: flags that contradict each other, miss a partner or are empty.
         UnitError: a quantity without unit.
     """
+    _refuse_empty(
+        {
+            "--target": target,
+            "--model": model,
+            "--data": data,
+            "--template": template,
+            "--validation-data": validation_data,
+            "--test-data": test_data,
+        }
+    )
     if kind not in (None, "classification", "generation"):
         raise UsageError(f"--task is classification or generation, got {kind!r}.")
     if data and not template:
@@ -203,17 +243,17 @@ def resolve_config(
         raise UsageError("--template, --validation-data and --test-data need --data; add it.")
     if sampler not in SAMPLERS:
         raise UsageError(f"--sampler is one of {', '.join(SAMPLERS)}, got {sampler!r}.")
-    budget_s = parse_duration(budget, what="--budget") if budget else None
+    budget_s = None if budget is None else parse_duration(budget, what="--budget")
     if budget_s is None and trials is None:
         budget_s = OWN_DATA_BUDGET_S if data else DEMO_BUDGET_S
     return RunConfig(
         target=target,
-        model=model or demo.MODEL,
-        data=data or "",
+        model=_from_anywhere(model) if model else demo.MODEL,
+        data=_from_anywhere(data) if data else "",
         template=template or demo.TEMPLATE,
         kind="generation" if kind == "generation" else "classification" if kind else None,
-        validation_data=validation_data,
-        test_data=test_data,
+        validation_data=_from_anywhere(validation_data) if validation_data else None,
+        test_data=_from_anywhere(test_data) if test_data else None,
         constraints=bounds.resolve(),
         budget_s=budget_s,
         max_trials=trials,

@@ -18,7 +18,7 @@ from autotune.reports import EventLog
 from autotune.search import Planner, PlannerState
 from autotune.steps import Done, Event, MeasureStep, Outcome, Step, TestStep, Wait
 
-__all__ = ["ExplainingPlanner", "Loop", "before_confirmation"]
+__all__ = ["ExplainingPlanner", "Loop", "agrees", "before_confirmation"]
 
 
 class ExplainingPlanner(Planner, Protocol):
@@ -102,6 +102,15 @@ class Loop:
         self.elapsed_s = event.elapsed_s
         self.number = event.number + 1
         self.on_event(event)
+
+
+def agrees(planner: Planner, events: Iterable[Event]) -> bool:
+    """Whether ``planner``, a fresh one, would take exactly the recorded steps."""
+    for event in events:
+        if planner.next(PlannerState(elapsed_s=event.started_s)) != event.step:
+            return False
+        planner.observe(event.step, event.outcome)
+    return True
 
 
 def before_confirmation(events: Iterable[Event]) -> list[Event]:

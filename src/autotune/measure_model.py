@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autotune.calibration import Grade
 from autotune.errors import OutputError, UsageError
 from autotune.evaluators import BuiltModel, Workload, measure_latency, measure_size
 from autotune.measured_folder import ModelFolder, open_folder
@@ -31,9 +33,12 @@ from autotune.targets import (
     Executor,
     LocalExecutor,
     Target,
+    disturbance,
+    grade_noise,
     read_conditions,
     read_machine,
     resolve_targets,
+    usable_cores,
 )
 
 __all__ = ["MeasureRequest", "measure_folder", "run_measure"]
@@ -130,30 +135,12 @@ def measure_folder(
 ) -> MeasureReport:
     """Return the record of measuring ``model_dir``; errors as ``run_measure``."""
     folder = open_folder(model_dir)
-    seed = request.seed
-    if seed is None:
-        seed = folder.description.seed if folder.description else 0
+    seed = _seed(request, folder)
     workload, what = _workload(folder, request, seed=seed)
     target = _one_target(request.target, executor)
-    before = read_conditions()
-    model = BuiltModel(
-        name=folder.name,
-        path=folder.path.resolve(),
-        provider=target.provider,
-        interpreter=target.interpreter,
-    )
-    found = measure_latency(
-        [model],
-        workload,
-        rounds=request.rounds,
-        requests_per_block=_PER_BLOCK,
-        seed=seed,
-        executor=executor,
-        on_progress=lambda text: progress.working(text, silent=True),
-    )[folder.name]
-    progress.rest()
-    found["size"] = measure_size(folder.path)
+    timed = _timed(folder, workload, request, target=target, executor=executor, progress=progress)
     hardware = to_plain(read_machine())
+    found = {**timed.found, "size": measure_size(folder.path)}
     return MeasureReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=tuple(redact_command(["autotune", *sys.argv[1:]])),
@@ -165,10 +152,67 @@ def measure_folder(
         rounds=request.rounds,
         device=_device(target, hardware),
         hardware=hardware,
-        conditions={"before": to_plain(before), "after": to_plain(read_conditions())},
+        conditions=timed.conditions,
+        grade=timed.grade,
+        grade_reasons=timed.grade_reasons,
         metrics={name: _metric(number, folder.name) for name, number in found.items()},
         samples=_samples(found),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Timed:
+    """Measurements, and how quiet the machine was meanwhile."""
+
+    found: dict[str, Measurement]
+    conditions: dict[str, Any]
+    grade: Grade
+    grade_reasons: tuple[str, ...]
+
+
+def _timed(
+    folder: ModelFolder,
+    workload: Workload,
+    request: MeasureRequest,
+    *,
+    target: Target,
+    executor: Executor,
+    progress: Progress,
+) -> _Timed:
+    model = BuiltModel(
+        name=folder.name,
+        path=folder.path.resolve(),
+        provider=target.provider,
+        interpreter=target.interpreter,
+    )
+    before, began = read_conditions(), time.monotonic()
+    found = measure_latency(
+        [model],
+        workload,
+        rounds=request.rounds,
+        requests_per_block=_PER_BLOCK,
+        seed=_seed(request, folder),
+        executor=executor,
+        on_progress=lambda text: progress.working(text, silent=True),
+    )[folder.name]
+    after, seconds = read_conditions(), time.monotonic() - began
+    progress.rest()
+    during = disturbance(before, after, seconds=seconds, usable_cores=usable_cores())
+    grade, reasons = grade_noise(during, noise_floor=None)
+    states = {"before": before, "after": after, "during": during}
+    return _Timed(
+        found=found,
+        conditions={name: to_plain(state) for name, state in states.items()},
+        grade=grade,
+        grade_reasons=reasons,
+    )
+
+
+def _seed(request: MeasureRequest, folder: ModelFolder) -> int:
+    """Return the seed asked for, else that of the run that made the folder, else 0."""
+    if request.seed is not None:
+        return request.seed
+    return folder.description.seed if folder.description else 0
 
 
 def _workload(folder: ModelFolder, request: MeasureRequest, *, seed: int) -> tuple[Workload, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from autotune.config import RunConfig
@@ -56,7 +57,10 @@ class Narrator:
             f"Model    {session.source.spec}: {architecture.name},"
             f" {architecture.parameters / 1e6:.0f}M weights, {architecture.layers} layers"
         )
-        for number, text in enumerate(session.task.summary.lines()):
+        summary = session.task.summary
+        if session.config.is_demo:
+            summary = replace(summary, sources=("built-in demo",))
+        for number, text in enumerate(summary.lines()):
             self._progress.line(f"{'Data' if number == 0 else '':<8} {text}")
         for warning in session.tokens.warnings:
             self._progress.line(f"         warning: {warning}")

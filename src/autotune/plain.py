@@ -11,9 +11,9 @@ import hashlib
 import json
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-__all__ = ["canonical_json", "digest", "from_plain", "to_plain"]
+__all__ = ["canonical_json", "digest", "first_problem", "from_plain", "to_plain"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,13 @@ def from_plain(kind: type[T], data: Any) -> T:
     """
     result: T = _adapter(kind).validate_python(data)
     return result
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first thing that does not fit, in a line: ``trials.0.rank: Input should ...``."""
+    problem = error.errors()[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
 
 
 def canonical_json(data: Any) -> str:

@@ -118,10 +118,15 @@ def _rule(session: Session) -> DecisionRule:
     )
 
 
+def _public_name(source: str) -> str:
+    """Return a path's last part, and a name on a hub as it is: reports are shared."""
+    return Path(source).name if Path(source).is_absolute() else source
+
+
 def _model_facts(session: Session) -> ModelFacts:
     source = session.source
     return ModelFacts(
-        spec=source.spec,
+        spec=_public_name(source.spec),
         revision_or_digest=source.revision_or_digest,
         architecture=source.architecture.name,
         license=str(source.artifact.facts.get("license", "")),
@@ -131,6 +136,7 @@ def _model_facts(session: Session) -> ModelFacts:
 
 def _task_facts(session: Session) -> TaskFacts:
     task, summary = session.task, session.task.summary
+    sources = map(_public_name, summary.sources)
     return TaskFacts(
         kind=task.kind,
         template=task.template.text,
@@ -138,7 +144,7 @@ def _task_facts(session: Session) -> TaskFacts:
         labels=task.labels,
         counts={str(name): size for name, size in summary.split_sizes.items()},
         digest=task.digest,
-        source="built-in demo" if session.config.is_demo else ", ".join(summary.sources),
+        source="built-in demo" if session.config.is_demo else ", ".join(sources),
         repeats_removed=summary.repeats_removed,
         conflicts=summary.conflicting_prompts,
         warnings=(*summary.warnings, *session.tokens.warnings),

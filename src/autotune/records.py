@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from autotune.reports import EventLog, write_json_atomic
 from autotune.steps import Event
 
 __all__ = ["RecordShelf", "RunIdentity"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,14 @@ class RunIdentity:
             before, now = kept.get(name, "absent"), facts.get(name, "absent")
             if before != now:
                 raise UsageError(
-                    f"A run goes on only with what it began with, but {name} was {before[:16]!r}"
-                    f" and is {now[:16]!r} now; start a new run, it reuses all it can."
+                    f"A run goes on only with what it began with, but {name} was {_shown(before)!r}"
+                    f" and is {_shown(now)!r} now; start a new run, it reuses all it can."
                 )
+
+
+def _shown(fact: str) -> str:
+    """Return a digest by its first 16 digits, and anything else whole."""
+    return fact[:16] if _DIGEST.fullmatch(fact) else fact
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from autotune.config import RunConfig, default_output, prepare_output
-from autotune.errors import AutotuneError, UsageError
-from autotune.loop import Loop, before_confirmation
+from autotune.errors import AutotuneError, HardwareError, UsageError
+from autotune.loop import Loop, agrees, before_confirmation
 from autotune.narrate import Narrator, print_plan, print_report
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
@@ -61,7 +61,8 @@ def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool
         config.save(folder / "run.json")
         try:
             run = _open(config, folder, executor, progress)
-        except (AutotuneError, KeyboardInterrupt):
+        except (UsageError, HardwareError, KeyboardInterrupt):
+            executor.close()  # its workers write logs into the folder
             _remove_unused(folder)
             raise
         return run.go(recorded=(), as_json=as_json)
@@ -93,7 +94,10 @@ def _plan_only(config: RunConfig, executor: Executor, progress: Progress) -> int
 
 
 def _remove_unused(folder: Path) -> None:
-    """Take back the folder of a run that never began; it holds nothing but our own files."""
+    """Take back the folder of a run that never began; it holds nothing but our own files.
+
+    Not after a ``RunError``: its message names a log in there.
+    """
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_dir():
             path.rmdir()
@@ -184,14 +188,21 @@ class _Run:
             self.narrator.replaying(len(recorded), source=str(self.folder))
             loop.replay(recorded, is_new_journal=False)
             return loop.run()
-        record = self.shelf.find(self.session.record_key)
-        known = before_confirmation(record)
-        if known:
+        record = self._record_of_identical_run()
+        if known := before_confirmation(record):
             self.narrator.replaying(len(known), source="the record of an identical run")
             loop.replay(known, is_new_journal=True)
         done = loop.run(already_s=self.spent_s)
         self._note_changed_choice(record, done)
         return done
+
+    def _record_of_identical_run(self) -> list[Event]:
+        """Return its events, or none where today's planner would have decided otherwise."""
+        record = self.shelf.find(self.session.record_key)
+        if not agrees(StagedPlanner(self.session.settings), before_confirmation(record)):
+            self.narrator.line("The record of an identical run is of an older planner: done anew.")
+            return []
+        return record
 
     def _note_changed_choice(self, record: Sequence[Event], done: Done) -> None:
         """Say so where the same search ended with another model than last time."""

@@ -199,7 +199,7 @@ def test_the_child_imports_nothing_of_autotune_and_no_torch(built: Built, tmp_pa
         "prompts": [[1, 2, 3]],
         "logits": str(tmp_path / "logits.npy"),
     }
-    child = Path(proof.__file__).with_name("prove_child.py")
+    child = Path(str(proof.__file__)).with_name("prove_child.py")
     script = (
         f"import runpy, sys; runpy.run_path({str(child)!r}, run_name='__main__');"
         " print(sorted({'torch', 'autotune'} & sys.modules.keys()))"

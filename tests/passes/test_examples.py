@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from autotune.errors import DataError
 
-
 examples = import_module("autotune.passes.examples")  # no part of the folder's front door
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.calibration import DeviceCalibration, NoiseFloor, make_rate
+from autotune.calibration import DeviceCalibration, Grade, NoiseFloor, make_rate
 from autotune.constraint import parse_constraint
 from autotune.errors import UsageError
 from autotune.plain import to_plain
@@ -69,9 +69,7 @@ def test_a_run_keeps_validation_scores_of_its_choice_beside_the_test_scores() ->
     assert evidence.origin.facts["versions.torch"] == "2.13.0"
 
 
-def _hardware(latency: float, *, floor: float, census: bool = True) -> HardwareReport:
-    fact = ReportedFact(status="detected", value="AMD EPYC")
-    unknown = ReportedFact(status="unknown", reason="no checkout")
+def _census(latency: float) -> Census:
     entries = [
         CensusEntry(
             name=INT4.name,
@@ -88,15 +86,43 @@ def _hardware(latency: float, *, floor: float, census: bool = True) -> HardwareR
             reason="out of registers",
         ),
     ]
-    record = context()
-    found = Census(
-        model=record.model,
-        workload=record.workload,
+    return Census(
+        model=context().model,
+        workload=context().workload,
         entries=tuple(entries),
         seed=0,
         rounds=4,
         method="interleaved",
     )
+
+
+def _calibration(floor: float, grade: Grade) -> Calibration:
+    read = make_rate(
+        kind="memory_read",
+        data_type="fp32",
+        operator="numpy.sum",
+        shape=(10,),
+        work=12_000_000_000,
+        samples_s=(1.0, 1.1),
+    )
+    device = DeviceCalibration(
+        target="cpu", provider="CPUExecutionProvider", threads=2, rates=(read,)
+    )
+    return Calibration(
+        devices=(device,),
+        noise=(NoiseFloor(target="cpu", floor=floor, ratio=1.0, ci95=(0.99, 1.01), rounds=8),),
+        grade=grade,
+        grade_reasons=("the load was high",),
+        grade_rule="limits",
+        conditions={},
+        seconds=9.0,
+    )
+
+
+def _hardware(
+    latency: float, *, floor: float, census: bool = True, grade: Grade = "B"
+) -> HardwareReport:
+    unknown = ReportedFact(status="unknown", reason="no checkout")
     return HardwareReport(
         created="2026-11-23T10:00:00+00:00",
         command=("autotune", "census"),
@@ -105,36 +131,12 @@ def _hardware(latency: float, *, floor: float, census: bool = True) -> HardwareR
         missing=(),
         asserted={"label": ReportedFact(status="asserted", value="edge box")},
         device="cpu: AMD EPYC, 2 usable cores",
-        hardware={"processor": {"model": fact}},
+        hardware={"processor": {"model": ReportedFact(status="detected", value="AMD EPYC")}},
         accelerators={},
         targets=(),
         conflicts=(),
-        calibration=Calibration(
-            devices=(
-                DeviceCalibration(
-                    target="cpu",
-                    provider="CPUExecutionProvider",
-                    threads=2,
-                    rates=(
-                        make_rate(
-                            kind="memory_read",
-                            data_type="fp32",
-                            operator="numpy.sum",
-                            shape=(10,),
-                            work=12_000_000_000,
-                            samples_s=(1.0, 1.1),
-                        ),
-                    ),
-                ),
-            ),
-            noise=(NoiseFloor(target="cpu", floor=floor, ratio=1.0, ci95=(0.99, 1.01), rounds=8),),
-            grade="B",
-            grade_reasons=(),
-            grade_rule="limits",
-            conditions={},
-            seconds=9.0,
-        ),
-        census=sealed(found) if census else None,
+        calibration=_calibration(floor, grade),
+        census=sealed(_census(latency)) if census else None,
         versions={"onnxruntime-genai": "0.18.0"},
         method=(),
     )
@@ -175,3 +177,15 @@ def test_without_accuracy_a_hardware_report_gives_its_fastest_recipe(tmp_path: P
     found = pick([evidence], [parse_constraint("latency<=100ms")]).picks[0]
     assert found.picked is not None
     assert found.picked.name == f"untrained/{INT4.name}"
+
+
+def test_times_of_a_noisy_machine_are_stamped_and_fail_nothing(tmp_path: Path) -> None:
+    first = _written(tmp_path / "a.json", _hardware(0.050, floor=0.02))
+    for grade, n in (("B", 1), ("C", 0)):
+        report = _hardware(0.100, floor=0.02, grade=grade)  # type: ignore[arg-type]  # a Grade
+        second = _written(tmp_path / "b.json", report)
+        documents = labelled([load_evidence(first), load_evidence(second)])
+        comparison = compare(documents, fail_on=0.05)
+        assert comparison.changes[0].verdict == "worse"
+        assert (len(comparison.regressions), comparison.changes[0].is_noisy) == (n, grade == "C")
+        assert comparison.noisy == ({"B": "the load was high"} if grade == "C" else {})

@@ -66,12 +66,7 @@ def test_what_is_offered_passes_the_check_and_what_is_refused_does_not(provider:
     [
         (replace(INT4, provider="openvino"), "no provider 'openvino'"),
         (replace(INT4, block_size=512), "block_size"),
-        (replace(INT4, block_size=None), "block_size"),
         (replace(INT4, accuracy_level=5), "accuracy_level"),
-        (replace(INT4, accuracy_level=None), "accuracy_level"),
-        (replace(INT4, algorithm=None), "algorithm"),
-        (replace(INT4, precision=Precision.INT8), "algorithm"),
-        (replace(FP32, block_size=32), "no quantiser options"),
         (replace(FP32, provider="dml"), "does not load"),
         (replace(FP32, provider="webgpu"), "runs int8, int4"),
         (replace(FP32, layers=20), "no pass drops layers"),
