@@ -19,6 +19,7 @@ from torch import nn
 
 from autotune.candidate import Method
 from autotune.errors import UsageError
+from autotune.targets import usable_cores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -102,10 +103,14 @@ def _seconds(action: Callable[[], object]) -> float:
 
 
 def use_all_cores() -> int:
-    """Let torch use every core this process may run on; return how many."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Let torch use every core that this process may keep busy; return how many threads.
+
+    ``OMP_NUM_THREADS`` lowers it.
+    """
+    threads = max(1, int(usable_cores()))
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    threads = min(cores or 1, int(limit)) if limit.isdigit() and int(limit) else cores or 1
+    if limit.isdigit():
+        threads = max(1, min(threads, int(limit)))
     torch.set_num_threads(threads)
     return threads
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune import __version__, errors
-from autotune.errors import AutotuneError, OutputError, RunError, WorkerError
+from autotune.errors import AutotuneError, OutputError, RunError, UsageError, WorkerError
 from autotune.plain import digest, to_plain
 from autotune.targets import Executor, Job, JobResult
 from autotune.units import format_size
@@ -188,5 +188,6 @@ def _error(job: Job, result: JobResult) -> AutotuneError:
     kind = getattr(errors, class_name, None) if class_name in errors.__all__ else None
     if kind is None:
         return RunError(f"The pass {job.name} failed: {result.error}{where}.")
-    error: AutotuneError = kind(f"{message}{where}")
+    # What a user got wrong is whole without a log, which a refused run does not keep.
+    error: AutotuneError = kind(message if issubclass(kind, UsageError) else f"{message}{where}")
     return error

@@ -36,7 +36,10 @@ __all__ = [
 
 CHOSEN, BASELINE, MISS = "chosen", "baseline", "nearest miss"
 # What changes from minute to minute, or says in other words what another fact says.
-_VOLATILE = ("memory.available_bytes", "processor.affinity", "processor.device_class")
+_VOLATILE = (
+    *("memory.available_bytes", "processor.affinity"),
+    *("processor.device_class", "versions.device-class"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,8 +150,18 @@ def test_a_file_is_not_resumed(autotune: Autotune, somewhere_else: Path) -> None
     assert "no run folder" in ended.err
 
 
+def test_flags_in_front_of_another_command_are_not_dropped(
+    autotune: Autotune, somewhere_else: Path
+) -> None:
+    (somewhere_else / "run").mkdir()
+    ended = autotune("--max-latency", "5ms", "--seed", "1", "resume", "run")
+    assert ended.code == 2
+    assert "Flags before 'resume'" in ended.err
+    assert "got --max-latency, --seed" in ended.err
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--trials", "0"], ["--trials", "many"], ["--seed", "-1"], ["--no-such-flag"]]
+    "arguments", [["--trials", "0"], ["--trials", "many"], ["--seed", "-1"], ["--seed", str(2**32)], ["--no-such-flag"]]
 )
 def test_what_the_parser_refuses_is_a_usage_error_as_well(
     arguments: list[str], autotune: Autotune

@@ -18,6 +18,7 @@ from autotune.errors import (
     StoreError,
     UsageError,
 )
+from autotune.evaluators import measure_size
 from autotune.measure_model import MeasureRequest, measure_folder, run_measure
 from autotune.measured_folder import open_folder
 from autotune.measured_requests import Lengths, requests_of_lengths, requests_on_data
@@ -108,7 +109,7 @@ def test_a_foreign_folder_is_measured_and_its_record_can_be_compared(
 
 
 def test_a_model_of_ours_is_timed_with_its_own_rule_on_given_prompts(
-    ours: Path, data: Path, executor: LocalExecutor
+    ours: Path, tiny_built_dir: Path, data: Path, executor: LocalExecutor
 ) -> None:
     request = MeasureRequest(data=str(data), rounds=1, seed=3)
     report = measure_folder(ours, request, executor=executor, progress=Progress(quiet=True))
@@ -117,6 +118,8 @@ def test_a_model_of_ours_is_timed_with_its_own_rule_on_given_prompts(
     assert report.model.name.startswith("lora-r8")
     assert report.model.base_model is not None
     assert report.model.checked_files > 5
+    # The size is that of the built model, whatever a deploy folder adds to it.
+    assert report.metrics["size"].value == measure_size(tiny_built_dir).value
     # 16 requests are too few for any percentile above the median.
     assert {"latency.p50", "ttft.p50", "load", "memory", "size"} == set(report.metrics)
     assert report.versions["onnxruntime-genai"]

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
+from autotune.cli_reports import add_commands
 from autotune.errors import AutotuneError, UsageError
 
 __all__ = ["app", "main"]
@@ -30,6 +31,7 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
+_MOST_SEED = 2**32 - 1  # it seeds Optuna's samplers, whose numpy generator takes no more
 
 
 def _version(value: bool) -> None:
@@ -125,7 +127,9 @@ def tune(  # the flags of DESIGN.md, one argument each
     sampler: Annotated[
         str, typer.Option(help="tpe, nsgaii, gp, random or grid.", rich_help_panel=_RUN)
     ] = "tpe",
-    seed: Annotated[int, typer.Option(min=0, help="Of everything.", rich_help_panel=_RUN)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=_MOST_SEED, help="Of everything.", rich_help_panel=_RUN)
+    ] = 0,
     output: Annotated[
         Path | None,
         typer.Option(help="Run folder.  [default: results/<time>-<target>/]", rich_help_panel=_RUN),
@@ -217,6 +221,9 @@ def resume(
     from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
 
     raise typer.Exit(resume_run(run, as_json=as_json))
+
+
+add_commands(app)
 
 
 def main() -> None:

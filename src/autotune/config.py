@@ -197,7 +197,13 @@ def _from_anywhere(name: str) -> str:
     A run may be resumed from another folder than it was started in.
     """
     path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() else name
+    try:
+        return str(path.absolute()) if path.exists() else name
+    except OSError as error:
+        raise UsageError(
+            f"A path or a name on a hub is expected, {name[:60]!r} cannot be looked up"
+            f" ({error.strerror}); check it."
+        ) from None
 
 
 def resolve_config(

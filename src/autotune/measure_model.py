@@ -13,10 +13,10 @@ from typing import Any
 
 from autotune.calibration import Grade
 from autotune.errors import OutputError, UsageError
-from autotune.evaluators import BuiltModel, Workload, measure_latency, measure_size
+from autotune.evaluators import BuiltModel, Workload, measure_latency
 from autotune.measured_folder import ModelFolder, open_folder
 from autotune.measured_requests import Lengths, requests_of_lengths, requests_on_data
-from autotune.measurement import Measurement
+from autotune.measurement import Measurement, metric_unit
 from autotune.plain import to_plain
 from autotune.progress import Progress
 from autotune.reports import (
@@ -140,7 +140,7 @@ def measure_folder(
     target = _one_target(request.target, executor)
     timed = _timed(folder, workload, request, target=target, executor=executor, progress=progress)
     hardware = to_plain(read_machine())
-    found = {**timed.found, "size": measure_size(folder.path)}
+    found = {**timed.found, "size": _size(folder)}
     return MeasureReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=tuple(redact_command(["autotune", *sys.argv[1:]])),
@@ -237,6 +237,16 @@ def _one_target(text: str, executor: Executor) -> Target:
             f"A measurement is for one target, --target {text!r} stands for {names}; choose one."
         )
     return targets[0]
+
+
+def _size(folder: ModelFolder) -> Measurement:
+    return Measurement(
+        metric="size",
+        unit=metric_unit("size"),
+        value=float(folder.runtime_bytes),
+        n=1,
+        method="graph, weights, tokenizer and configuration on disk; adapter and texts left out",
+    )
 
 
 def _described(folder: ModelFolder) -> MeasuredFolder:

@@ -22,6 +22,8 @@ __all__ = ["ModelFolder", "open_folder"]
 
 _CONFIG = "genai_config.json"
 _SUMS = "SHA256SUMS"
+# What stands beside a model, in our deploy folders and in others.
+_COMPANIONS = {_SUMS, "autotune.json", "run.py", "README.md", "LICENSE", "NOTICE", "manifest.json"}
 # coreutils' format: digest, a space, a space or an asterisk, the name.
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
@@ -34,6 +36,7 @@ class ModelFolder:
         path: of the folder.
         name: ``training/recipe`` where this tool made it, else the folder's name.
         digest: over names and contents of its files.
+        runtime_bytes: of graph, weights, tokenizer and configuration.
         checked_files: files that agree with SHA256SUMS, 0 where there is none.
         description: of a folder that this tool made, else None.
         context_length: tokens of prompt and answer together.
@@ -43,6 +46,7 @@ class ModelFolder:
     path: Path
     name: str
     digest: str
+    runtime_bytes: int
     checked_files: int
     description: ModelDescription | None
     context_length: int
@@ -71,6 +75,7 @@ def open_folder(path: Path) -> ModelFolder:
         path=path,
         name=description.name if description else path.resolve().name,
         digest=digest(found),
+        runtime_bytes=sum((path / name).stat().st_size for name in found if _is_needed(name)),
         checked_files=checked,
         description=description,
         context_length=int(config.get("context_length", 0)),
@@ -84,6 +89,11 @@ def _file_names(path: Path) -> Iterator[str]:
         name = file.relative_to(path)
         if file.is_file() and not any(part.startswith(".") for part in name.parts):
             yield name.as_posix()
+
+
+def _is_needed(name: str) -> bool:
+    """Whether a file is for running the model: what a search measures as its size."""
+    return name not in _COMPANIONS and not name.startswith("adapter/")
 
 
 def _sha256(path: Path) -> str:

@@ -14,10 +14,19 @@ from autotune.progress import Progress
 from autotune.reports import PlanRow, RunReport, make_console, plan_table, run_summary
 from autotune.search import SearchSettings, StagedPlanner
 from autotune.session import Session
-from autotune.steps import Event, MeasureStep, OutcomeStatus, ScoreStep, Step, TestStep, TrainStep
+from autotune.steps import (
+    Event,
+    MeasureStep,
+    Outcome,
+    OutcomeStatus,
+    ScoreStep,
+    Step,
+    TestStep,
+    TrainStep,
+)
 from autotune.units import format_duration, format_quantity, format_size
 
-__all__ = ["Narrator", "print_plan", "print_report"]
+__all__ = ["Narrator", "print_plan", "print_report", "summary_of"]
 
 
 class Narrator:
@@ -129,17 +138,22 @@ def _price(event: Event) -> str:
     return f"{format_duration(event.outcome.cost_s)}{reused}"
 
 
-def _brought(event: Event) -> str:
-    outcome = event.outcome
+def summary_of(outcome: Outcome) -> str:
+    """Return what a step brought in a line: the main figures, or how it failed."""
     if outcome.status is not OutcomeStatus.MEASURED:
         return f"{outcome.status}: {outcome.reason}"
-    if isinstance(event.step, MeasureStep):
+    return "; ".join(_shown(metrics) for metrics in outcome.measurements.values())
+
+
+def _brought(event: Event) -> str:
+    outcome = event.outcome
+    if outcome.status is OutcomeStatus.MEASURED and isinstance(event.step, MeasureStep):
         parts = [
             f"{name.removeprefix('untrained/')} {_shown(metrics)}"
             for name, metrics in outcome.measurements.items()
         ]
         return "; ".join(parts)
-    return "; ".join(_shown(metrics) for metrics in outcome.measurements.values())
+    return summary_of(outcome)
 
 
 _SHOWN = ("latency.p95", "latency.p50", "accuracy", "nll", "size")

@@ -28,7 +28,7 @@ from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event
 from autotune.task import decision_plan
 
-__all__ = ["publish"]
+__all__ = ["model_facts", "publish", "workload_facts"]
 
 
 def publish(
@@ -53,9 +53,9 @@ def publish(
         seed=session.config.seed,
         created=created,
         versions=dict(session.versions),
-        model=_model_facts(session),
+        model=model_facts(session),
         task=_task_facts(session),
-        workload=_workload_facts(session),
+        workload=workload_facts(session),
         constraints=session.config.constraints,
         device=session.device,
         hardware=dict(session.hardware),
@@ -123,7 +123,8 @@ def _public_name(source: str) -> str:
     return Path(source).name if Path(source).is_absolute() else source
 
 
-def _model_facts(session: Session) -> ModelFacts:
+def model_facts(session: Session) -> ModelFacts:
+    """Return the base model of ``session`` as reports name it."""
     source = session.source
     return ModelFacts(
         spec=_public_name(source.spec),
@@ -151,7 +152,8 @@ def _task_facts(session: Session) -> TaskFacts:
     )
 
 
-def _workload_facts(session: Session) -> WorkloadFacts:
+def workload_facts(session: Session) -> WorkloadFacts:
+    """Return the requests of ``session`` as reports name them."""
     rows = session.workload.rows
     if rows.kind == "classification":
         work = "prefill and the decision between the labels"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +26,8 @@ from autotune.publish import publish
 from autotune.records import RecordShelf, RunIdentity
 from autotune.reports import EventLog, RunOutcome, RunReport, TrialLog, TrialOrigin, trials_of
 from autotune.search import StagedPlanner, StudyRecord
-from autotune.session import REQUESTS_PER_BLOCK, Session, prepare
-from autotune.step_runner import Bench, StepRunner
+from autotune.session import Session, prepare
+from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, TestStep
 from autotune.targets import LocalExecutor
 
@@ -84,8 +83,7 @@ def resume(folder: Path, *, as_json: bool) -> int:
 
 
 def _plan_only(config: RunConfig, executor: Executor, progress: Progress) -> int:
-    with tempfile.TemporaryDirectory(prefix="autotune-plan-") as logs:
-        session = prepare(config, executor=executor, store=ArtifactStore(), log_dir=Path(logs))
+    session = prepare(config, executor=executor, store=ArtifactStore(), log_dir=None)
     narrator = Narrator(progress)
     narrator.opening(config)
     narrator.session(session)
@@ -159,7 +157,11 @@ class _Run:
 
     def go(self, *, recorded: Sequence[Event], as_json: bool) -> int:
         """Loop to the end, publish, and return the exit code."""
-        steps = StepRunner(self._bench())
+        steps = StepRunner(
+            self.session.bench(
+                store=self.store, executor=self.executor, log_dir=self.folder / "logs"
+            )
+        )
         try:
             with StudyRecord(self.folder / "study.journal") as study:
                 done = self._decide(steps, study, recorded)
@@ -219,24 +221,6 @@ class _Run:
         self.events.append(event)
         self.trials.catch_up(trials_of(self.events, self._origin()))
         self.narrator.event(event)
-
-    def _bench(self) -> Bench:
-        session = self.session
-        return Bench(
-            store=self.store,
-            executor=self.executor,
-            versions=session.versions,
-            model=session.source.artifact,
-            data=session.data,
-            validation=session.tokens.validation,
-            test=session.tokens.test,
-            workload=session.workload,
-            rungs=session.settings.rungs,
-            requests_per_block=REQUESTS_PER_BLOCK,
-            seed=session.config.seed,
-            log_dir=self.folder / "logs",
-            interpreters={target.provider: target.interpreter for target in session.targets},
-        )
 
     def _origin(self) -> TrialOrigin:
         session = self.session

@@ -27,6 +27,7 @@ from autotune.search import (
     default_rungs,
     minimum_budget_s,
 )
+from autotune.step_runner import Bench
 from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
 from autotune.units import format_duration
@@ -34,7 +35,7 @@ from autotune.units import format_duration
 __all__ = ["Session", "prepare"]
 
 _REQUESTS = 64
-REQUESTS_PER_BLOCK = 32
+_REQUESTS_PER_BLOCK = 32
 # Rows of the validation split whose likelihood ranks trainings at their rungs; the
 # standard error of a mean NLL over 200 rows is well below differences that matter.
 _PROBE_ROWS = 200
@@ -80,6 +81,24 @@ class Session:
         names = ", ".join(target.name for target in self.targets)
         cores = processor["usable_cores"]["value"] or "?"
         return f"{names}: {processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"
+
+    def bench(self, *, store: ArtifactStore, executor: Executor, log_dir: Path) -> Bench:
+        """Return what the steps of this run work with."""
+        return Bench(
+            store=store,
+            executor=executor,
+            versions=self.versions,
+            model=self.source.artifact,
+            data=self.data,
+            validation=self.tokens.validation,
+            test=self.tokens.test,
+            workload=self.workload,
+            rungs=self.settings.rungs,
+            requests_per_block=_REQUESTS_PER_BLOCK,
+            seed=self.config.seed,
+            log_dir=log_dir,
+            interpreters={target.provider: target.interpreter for target in self.targets},
+        )
 
     def identity(self) -> dict[str, str]:
         """Return what a resumed run must have in common with its record, for people."""

@@ -55,7 +55,8 @@ def load_table(source: str) -> Table:
     if path.exists():
         return _read_file(path, name=source)
     match = _HUB_ID.fullmatch(source)
-    if match is None or path.suffix.lower() in _SUFFIXES:
+    is_file_name = path.suffix and (path.suffix.lower() in _SUFFIXES or _near_file(path))
+    if match is None or is_file_name:
         raise DataError(f"There is no data file {source!r}.{_near_file(path)} Check the path.")
     return _read_hub(match["id"], match["config"], name=source)
 

@@ -1,0 +1,173 @@
+"""Commands about machines and reports: hardware, census, measure, compare, pick.
+
+Like ``cli``, this reads flags and calls the library; it is a file of its own because
+a command line of one file would need a table of contents.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["add_commands"]
+
+_AsJson = Annotated[bool, typer.Option("--json", help="The document as JSON on stdout.")]
+_Output = Annotated[Path | None, typer.Option(help="File for the JSON document.")]
+_Html = Annotated[Path | None, typer.Option(help="File for a page that works offline.")]
+_Asserted = Annotated[
+    list[str] | None, typer.Option("--assert", help="KEY=VALUE that you know. May be repeated.")
+]
+_NoCalibration = Annotated[
+    bool, typer.Option("--no-calibration", help="Leave out the machine's rates and its noise.")
+]
+_Target = Annotated[str, typer.Option(help="auto, or names separated by commas.")]
+_Reports = Annotated[list[Path], typer.Argument(help="Report files or run folders.")]
+_Bound = Annotated[str | None, typer.Option(help="With unit: 50ms, 4GiB, 90%.")]
+_General = Annotated[list[str] | None, typer.Option(help="'tpot.p95<=50ms'. May be repeated.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    for command in (hardware, census, measure, compare, pick):
+        app.command()(command)
+
+
+def hardware(
+    *,
+    target: _Target = "auto",
+    output: _Output = None,
+    html: _Html = None,
+    as_json: _AsJson = False,
+    no_calibration: _NoCalibration = False,
+    asserted: _Asserted = None,
+) -> None:
+    """Say what this machine is, what runs on it, and how fast."""
+    from autotune.hardware import run_hardware  # noqa: PLC0415 - startup time
+
+    raise typer.Exit(
+        run_hardware(
+            target=target,
+            output=output,
+            html=html,
+            as_json=as_json,
+            calibrate=not no_calibration,
+            asserted=asserted or (),
+        )
+    )
+
+
+def census(
+    *,
+    target: _Target = "auto",
+    model: Annotated[str | None, typer.Option(help="As for a run.  [default: the demo's]")] = None,
+    data: Annotated[str | None, typer.Option(help="Prompts.  [default: the demo's]")] = None,
+    template: Annotated[str | None, typer.Option(help="Of the data's rows.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Fresh processes per recipe.")] = 2,
+    max_latency: _Bound = None,
+    max_memory: _Bound = None,
+    max_size: _Bound = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    output: _Output = None,
+    html: _Html = None,
+    as_json: _AsJson = False,
+    no_calibration: _NoCalibration = False,
+    asserted: _Asserted = None,
+) -> None:
+    """Build and time every recipe of the untrained model here; nothing is trained."""
+    from autotune.census import CensusRequest, run_census  # noqa: PLC0415 - startup time
+    from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - same
+
+    maxima = {"latency.p95": max_latency, "memory": max_memory, "size": max_size}
+    config = resolve_config(
+        target=target,
+        model=model,
+        data=data,
+        template=template,
+        kind=None,
+        validation_data=None,
+        test_data=None,
+        bounds=Bounds(maxima=maxima),
+        budget=None,
+        trials=1,
+        sampler="tpe",
+        seed=seed,
+        trust_remote_code=False,
+    )
+    request = CensusRequest(
+        config=config,
+        rounds=rounds,
+        calibrates=not no_calibration,
+        asserted=tuple(asserted or ()),
+    )
+    raise typer.Exit(run_census(request, output=output, html=html, as_json=as_json))
+
+
+def measure(
+    model_dir: Annotated[Path, typer.Argument(help="Any onnxruntime-genai folder.")],
+    *,
+    target: Annotated[str, typer.Option(help="One target.")] = "cpu",
+    data: Annotated[str | None, typer.Option(help="Prompts to ask; else random words.")] = None,
+    template: Annotated[str | None, typer.Option(help="Of the data's rows.")] = None,
+    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Of random prompts.")] = None,
+    new_tokens: Annotated[int | None, typer.Option(min=1, help="Generated per request.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Fresh processes.")] = 4,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    output: _Output = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Time a built model folder, after checking its digests."""
+    from autotune.measure_model import MeasureRequest, run_measure  # noqa: PLC0415 - startup time
+
+    request = MeasureRequest(
+        target=target,
+        data=data,
+        template=template,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        rounds=rounds,
+        seed=seed,
+    )
+    raise typer.Exit(run_measure(model_dir, request, output=output, as_json=as_json))
+
+
+def compare(
+    reports: _Reports,
+    *,
+    fail_on: Annotated[
+        str | None, typer.Option(help="Exit 1 on a regression that exceeds this for sure: 5%.")
+    ] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Put reports side by side: what differs, by how much, and whether that is sure."""
+    from autotune.compare import run_compare  # noqa: PLC0415 - startup time
+
+    raise typer.Exit(run_compare(reports, fail_on=fail_on, as_json=as_json))
+
+
+def pick(
+    reports: _Reports,
+    *,
+    max_latency: _Bound = None,
+    max_ttft: _Bound = None,
+    max_tpot: _Bound = None,
+    max_memory: _Bound = None,
+    max_size: _Bound = None,
+    min_accuracy: _Bound = None,
+    constraint: _General = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Pick the best model of each report under bounds, with the reason."""
+    from autotune.config import Bounds  # noqa: PLC0415 - startup time
+    from autotune.pick import run_pick  # noqa: PLC0415 - same
+
+    maxima = {
+        "latency.p95": max_latency,
+        "ttft.p95": max_ttft,
+        "tpot.p95": max_tpot,
+        "memory": max_memory,
+        "size": max_size,
+    }
+    bounds = Bounds(maxima=maxima, min_accuracy=min_accuracy, general=tuple(constraint or ()))
+    raise typer.Exit(run_pick(reports, bounds=bounds, as_json=as_json))
