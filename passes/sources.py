@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotune.errors import ModelSourceError
@@ -65,7 +65,7 @@ class ModelSource:
     spec: str
     revision_or_digest: str
     license_path: Path | None
-    download_s: float = 0.0
+    download_s: float = field(default=0.0, compare=False)
 
 
 def resolve_model(

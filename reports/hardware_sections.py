@@ -13,7 +13,6 @@ from .hardware_report import Calibration, Census, CensusEntry, HardwareReport, R
 
 __all__ = ["Section", "fact_text", "hardware_sections", "headline", "rate_text"]
 
-_FEW = 8
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -38,7 +37,7 @@ def rate_text(value: float, unit: str) -> str:
     """Return a rate with an SI prefix.
 
     >>> rate_text(2.5e10, "B/s")
-    '25.0 GB/s'
+    '25 GB/s'
     """
     for factor, prefix in _PREFIXES:
         if value >= factor:
@@ -224,8 +223,25 @@ def _share_text(fact: ReportedFact) -> str:
     return f"{fact.value:.1%}" if isinstance(fact.value, float) else fact_text("", fact)
 
 
+# What recipes are chosen by; the document has every metric.
+_CENSUS_METRICS = (
+    "latency.p50",
+    "latency.p95",
+    "ttft.p50",
+    "tpot.p50",
+    "memory",
+    "size",
+    "load",
+    "distortion",
+)
+
+
 def _census_section(census: Census) -> Section:
-    metrics = list(dict.fromkeys(name for entry in census.entries for name in entry.metrics))[:_FEW]
+    known = {name for entry in census.entries for name in entry.metrics}
+    metrics = [name for name in _CENSUS_METRICS if name in known]
+    if census.workload.kind == "classification":
+        # There it is the latency: the first token decides.
+        metrics = [name for name in metrics if name != "ttft.p50"]
     rows = [
         (
             entry.name,

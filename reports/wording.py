@@ -71,6 +71,9 @@ def metric_text(metric: Metric) -> str:
     return f"{format_quantity(metric.value, metric.unit)} {interval_text(metric)}".rstrip()
 
 
+_MANY = 10  # from here on times are told, below it per cent
+
+
 def _percent(share: float) -> str:
     return f"{abs(share) * 100:.0f} %"
 
@@ -98,6 +101,8 @@ def _distance(bound: BoundVerdict, metric: Metric) -> str:
     excess = metric.value - bound.value
     if excess == 0 or (excess > 0) != (bound.op == "<="):
         return metric_text(metric)
+    if bound.unit != "1" and metric.value >= _MANY * bound.value:
+        return f"{metric_text(metric)}, {metric.value / bound.value:.0f} times the bound"
     # A share of a share would mislead: 0.45 for a bound of 0.90 is 0.45 under it.
     far = format_quantity(abs(excess), "1") if bound.unit == "1" else _percent(excess / bound.value)
     return f"{metric_text(metric)}, {far} {'over' if excess > 0 else 'under'} the bound"

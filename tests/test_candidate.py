@@ -85,7 +85,10 @@ def test_two_int4_recipes_share_a_name_only_if_they_are_equal(one: Recipe, other
         ({"block_size": None}, "int4 needs block_size, got None"),
         ({"algorithm": None}, "int4 needs algorithm, got None"),
         ({"accuracy_level": None}, "int4 needs accuracy_level, got None"),
-        ({"precision": Precision.INT8}, "int8 has no algorithm, got .*: block_size, accuracy_level"),
+        (
+            {"precision": Precision.INT8},
+            "int8 has no algorithm, got .*: block_size, accuracy_level",
+        ),
         ({"precision": Precision.FP16}, "fp16 has no block_size, got 32; its options are: none"),
     ],
 )

@@ -161,7 +161,14 @@ def test_flags_in_front_of_another_command_are_not_dropped(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--trials", "0"], ["--trials", "many"], ["--seed", "-1"], ["--seed", str(2**32)], ["--no-such-flag"]]
+    "arguments",
+    [
+        ["--trials", "0"],
+        ["--trials", "many"],
+        ["--seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--no-such-flag"],
+    ],
 )
 def test_what_the_parser_refuses_is_a_usage_error_as_well(
     arguments: list[str], autotune: Autotune

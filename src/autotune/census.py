@@ -179,8 +179,11 @@ def _floors(
     rows = session.workload.rows.rows
     tokens = round(mean(len(row.prompt_ids) for row in rows))
     operations = forward_operations(weights=session.source.architecture.parameters, tokens=tokens)
-    found = {"ttft": device.prefill_floor_s(operations, _PRODUCTS.get(recipe.precision, ""))}
-    if "size" in metrics and session.workload.rows.kind == "generation":
+    prefill = device.prefill_floor_s(operations, _PRODUCTS.get(recipe.precision, ""))
+    found = {"ttft": prefill}
+    if session.workload.rows.kind == "classification":
+        found["latency"] = prefill  # a decision is a prefill and next to nothing more
+    elif "size" in metrics:
         found["tpot"] = device.decode_floor_s(metrics["size"].value)
     return {name: value for name, value in found.items() if value is not None}
 

@@ -31,7 +31,7 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
-_MOST_SEED = 2**32 - 1  # it seeds Optuna's samplers, whose numpy generator takes no more
+_MOST_SEED = 2**32 - 1  # a training packs it with the step into torch's 64 bits
 
 
 def _version(value: bool) -> None:

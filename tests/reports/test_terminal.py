@@ -140,6 +140,27 @@ def test_the_nearest_miss_says_how_far_each_bound_is() -> None:
     ]
 
 
+def test_a_median_over_the_bound_decides_where_a_percentile_has_too_few_requests() -> None:
+    timed = events()[2]
+    taken = timed.outcome.measurements
+    only_median = {
+        name: {"latency.p50": replace(found["latency.p95"], metric="latency.p50")}
+        for name, found in taken.items()
+        if "latency.p95" in found
+    }
+    assert only_median
+    first = replace(timed, outcome=replace(timed.outcome, measurements=only_median))
+    for bound, line in (
+        ("latency<=1ms", "latency.p95 <= 1 ms: fail (p50 "),
+        ("latency<=100ms", "latency.p95 <= 100 ms: unmeasured (p50 "),
+    ):
+        report = build_report(context(decision=CHOSE_NONE, bounds=(bound,)), [first])
+        text = " ".join(_rendered(nearest_miss(report)))
+        assert line in text
+        assert text.endswith("; too few requests for p95)")
+        assert ("50 times the bound" in text) == ("fail" in line)
+
+
 @pytest.mark.parametrize(
     ("outcome", "words", "shows_miss"),
     [

@@ -168,6 +168,19 @@ def test_failures_are_told_as_failures_with_their_kind_and_no_number(
     assert all(state == "FAIL" and values is None for state, values, *_ in failed)
 
 
+def test_a_closed_study_leaves_nothing_but_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    with StudyRecord(path) as study:
+        study.open(SETTINGS)
+        assert len(study.study.trials) == 0
+    study.close()
+    assert [found.name for found in tmp_path.iterdir()] == ["study.journal"]
+    with StudyRecord(path):
+        study.close()  # again: the next owner's lock stays
+        with pytest.raises(UsageError, match="held by another process"):
+            StudyRecord(path)
+
+
 def test_a_study_file_held_by_another_is_said_at_once(tmp_path: Path) -> None:
     path = tmp_path / "study.journal"
     with StudyRecord(path), pytest.raises(UsageError, match="held by another process"):

@@ -21,6 +21,13 @@ def test_a_missing_file_names_the_nearest_one(write: Write) -> None:
         load_table(path.replace("tones", "tonnes"))
 
 
+def test_a_slip_in_the_ending_is_no_hub_id(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(write("phrase,tone\na,b\n", "tones.csv"))
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(DataError, match=r"no data file 'tones\.cvs'\. Did you mean 'tones\.csv'\?"):
+        load_table("tones.cvs")
+
+
 def test_a_missing_file_in_a_missing_folder_is_no_hub_id(tmp_path: Path) -> None:
     for source in ("nowhere/at/all/x", "nowhere/tones.csv", str(tmp_path / "x")):
         with pytest.raises(DataError, match="There is no data file"):
