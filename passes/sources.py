@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,10 +115,13 @@ def resolve_model(
             artifact = convert(artifact)
         revision = wheel.sha256
     elif path.is_file() and path.suffix == ".gguf":
-        artifact = convert(_file_artifact(path.resolve()))
+        with _readable():
+            file = _file_artifact(path.resolve())
+        artifact = convert(file)
         revision = artifact.digest
     elif spec and path.is_dir():
-        artifact = folder_artifact(path.resolve(), trust_remote_code=trust_remote_code)
+        with _readable():
+            artifact = folder_artifact(path.resolve(), trust_remote_code=trust_remote_code)
         revision = artifact.digest
     else:
         began = time.perf_counter()
@@ -185,6 +189,18 @@ def _check_config(config: Mapping[str, object], *, where: str, trust_remote_code
             f"Training starts from weights that are not quantised, {where} has a "
             f"quantization_config; name the model it was made from."
         )
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say which file of the user's model cannot be read."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ModelSourceError(
+            f"The files of a model must be readable, {error.filename} is not"
+            f" ({error.strerror}); change its permissions."
+        ) from error
 
 
 def _file_artifact(path: Path) -> Artifact:

@@ -201,8 +201,8 @@ def _from_anywhere(name: str) -> str:
         return str(path.absolute()) if path.exists() else name
     except OSError as error:
         raise UsageError(
-            f"A path or a name on a hub is expected, {name[:60]!r} cannot be looked up"
-            f" ({error.strerror}); check it."
+            f"{name[:60]!r} cannot be looked up as a path ({error.strerror});"
+            " check its spelling and permissions."
         ) from None
 
 
