@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.config import RunConfig
+from autotune.config import OWN_DATA_BUDGET_S, RunConfig
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.progress import Progress
@@ -52,6 +52,8 @@ class Narrator:
             f"autotune: {bounds}; latency is that of a whole request, batch 1, on your prompts;"
             f" budget {' and '.join(limits)}"
         )
+        if not config.is_demo and config.budget_s == OWN_DATA_BUDGET_S:
+            self._progress.line("One hour is planned for data of your own; --budget changes it.")
         if config.is_demo:
             self._progress.line(
                 "No --data given: running the built-in demo (the tone of a phrase,"
@@ -77,6 +79,11 @@ class Narrator:
         self._progress.line(f"Recipes  {names}")
         for refusal in session.refused:
             self._progress.line(f"         not {refusal.recipe.name}: {refusal.reason}")
+
+    def plan(self, session: Session) -> None:
+        """Say what will be tried, how long it should take, and what it needs."""
+        for number, row in enumerate(plan_rows(session)):
+            self._progress.line(f"{'Plan' if number == 0 else '':<8} {row.what}: {row.estimate}")
 
     def replaying(self, count: int, *, source: str) -> None:
         """Say that recorded steps are not done again."""

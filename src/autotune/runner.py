@@ -114,6 +114,7 @@ def _open(config: RunConfig, folder: Path, executor: Executor, progress: Progres
     session = prepare(config, executor=executor, store=store, log_dir=folder / "logs")
     RunIdentity(path=folder / "identity.json").check_or_write(session.identity())
     narrator.session(session)
+    narrator.plan(session)
     return _Run(
         session=session,
         folder=folder,

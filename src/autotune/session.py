@@ -36,6 +36,8 @@ __all__ = ["Session", "prepare"]
 
 _REQUESTS = 64
 _REQUESTS_PER_BLOCK = 32
+# lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
+_ALPHA_RATIOS = (1.0, 2.0)
 # Rows of the validation split whose likelihood ranks trainings at their rungs; the
 # standard error of a mean NLL over 200 rows is well below differences that matter.
 _PROBE_ROWS = 200
@@ -246,7 +248,9 @@ def _settings(
         constraints=config.constraints,
         budget_s=config.budget_s,
         max_trials=config.max_trials,
-        space=SearchSpace(epochs=(estimates.epochs,), seed=config.seed),
+        space=SearchSpace(
+            alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed
+        ),
         parameters=source.architecture.parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,

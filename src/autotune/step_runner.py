@@ -193,10 +193,12 @@ class StepRunner:
     # -- building and scoring ---------------------------------------------------
 
     def built(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
-        """Return the built graph of ``candidate``, making whatever is missing."""
+        """Return the built graph of ``candidate``, making whatever is missing.
+
+        Always with this interpreter: the target's need not have torch (decision 006).
+        """
         ledger = ledger or _Ledger()
-        bench = self._bench
-        model = bench.model
+        model = self._bench.model
         if candidate.adapter is not None:
             model = self.merged(candidate, ledger)
         return self._produce(
@@ -204,7 +206,6 @@ class StepRunner:
             {"model": model},
             "build",
             ledger,
-            interpreter=bench.interpreters.get(candidate.recipe.provider, ""),
         )
 
     def merged(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
@@ -333,8 +334,6 @@ class StepRunner:
         inputs: Mapping[str, Artifact],
         stage: str,
         ledger: _Ledger,
-        *,
-        interpreter: str = "",
     ) -> Artifact:
         bench = self._bench
         produced = produce(
@@ -344,7 +343,6 @@ class StepRunner:
             executor=bench.executor,
             versions=bench.versions,
             log_path=self._log(stage),
-            interpreter=interpreter,
         )
         if produced.reused:
             ledger.reused.append(stage)

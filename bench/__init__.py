@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that take minutes and print figures; no tests."""
