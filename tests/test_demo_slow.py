@@ -17,12 +17,9 @@ from typing import Any
 
 import pytest
 
-BUDGET_S = 9 * 60
-PHRASES = {
-    "Someone has been moving my keys, and I live alone.": "fear",
-    "She said yes before I had finished the question, and we danced in the kitchen.": "joy",
-}
+from autotune import demo
 
+BUDGET_S = 9 * 60
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
@@ -91,11 +88,17 @@ def test_the_demo_returns_an_accurate_model_under_the_bound_in_time(
 
 def test_run_py_answers_with_onnxruntime_genai_alone(tuned: tuple[Path, float]) -> None:
     script = tuned[0] / "model" / "run.py"
-    for phrase, tone in PHRASES.items():
+    rows = [json.loads(line) for line in demo.data_path().read_text("utf-8").splitlines()]
+    rows = [row for row in rows if row["split"] == "test"][:16]
+    hits = 0
+    for row in rows:
         ended = subprocess.run(
-            [sys.executable, str(script), phrase], capture_output=True, text=True, check=True
+            [sys.executable, str(script), row["phrase"]], capture_output=True, text=True, check=True
         )
-        assert ended.stdout.splitlines()[-1] == tone
+        hits += ended.stdout.splitlines()[-1] == row["tone"]
+    # 8 or fewer of 16 come once in 500 runs with an accuracy of 0.85; guessing gets 9 or
+    # more once in 130.
+    assert hits >= 9
 
 
 def test_the_same_run_again_is_replayed_and_only_its_finalists_measured(

@@ -240,6 +240,3 @@ def main() -> None:
         label = "usage" if isinstance(error, UsageError) else "error"
         typer.echo(f"autotune: {label}: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("autotune: interrupted before the first step; nothing is left behind.", err=True)
-        sys.exit(130)

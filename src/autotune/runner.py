@@ -60,10 +60,15 @@ def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool
         config.save(folder / "run.json")
         try:
             run = _open(config, folder, executor, progress)
-        except (UsageError, HardwareError, KeyboardInterrupt):
+        except (UsageError, HardwareError):
             executor.close()  # its workers write logs into the folder
             _remove_unused(folder)
             raise
+        except KeyboardInterrupt:
+            executor.close()
+            progress.line("Interrupted before the first step; nothing is left behind.")
+            _remove_unused(folder)
+            return _EXIT["interrupted"]
         return run.go(recorded=(), as_json=as_json)
 
 
