@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,6 +180,21 @@ def test_what_the_parser_refuses_is_a_usage_error_as_well(
     assert ended.code == 2
     assert "Error: " in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes and no SIGINT for children")
+def test_an_interrupt_before_the_first_step_leaves_nothing_behind(somewhere_else: Path) -> None:
+    os.mkfifo(somewhere_else / "rows.csv")  # reading it waits for ever
+    flags = ["--data", "rows.csv", "--template", "{text}{label}", "--output", "run"]
+    command = [sys.executable, "-m", "autotune", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # it says what the bounds mean before it reads anything
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert said == "Interrupted before the first step; nothing is left behind.\n"
+    assert [path.name for path in somewhere_else.iterdir()] == ["rows.csv"]
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
