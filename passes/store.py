@@ -23,7 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from autotune.errors import StoreError
+from autotune.errors import OutputError, StoreError
 from autotune.plain import to_plain
 
 from .contract import Artifact
@@ -97,6 +97,13 @@ class ArtifactStore:
         # without it a reclaimer could delete a folder in the moment of its birth.
         self._births = FileLock(self.root / _LOCKS / "births.lock")
         with output_errors(self.root):
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # a drive or a file system that takes no folders
+                raise OutputError(
+                    f"A cache must be a folder, {self.root} cannot be made ({error.strerror});"
+                    " set AUTOTUNE_CACHE to a folder of yours."
+                ) from error
             for name in _RESERVED:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             with self._births:

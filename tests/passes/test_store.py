@@ -234,6 +234,12 @@ def test_a_full_disk_is_an_error_that_names_path_and_bytes(tmp_path: Path) -> No
     assert store_with(tmp_path)[1].path.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place that takes no folders")
+def test_a_store_where_no_folder_can_be_made_is_refused() -> None:
+    with pytest.raises(OutputError, match=r"cannot be made .* AUTOTUNE_CACHE"):
+        ArtifactStore(Path("/proc/cache"))
+
+
 def test_a_store_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="AUTOTUNE_CACHE"):
