@@ -160,10 +160,12 @@ def _has_time_for(
 def nearest_recipe(settings: SearchSettings, ledger: Ledger) -> Candidate | None:
     """Return the untrained candidate with the least violation of the bounds on cost."""
     bounds = cost_constraints(settings.constraints)
+    # A recipe that is too large is known by its build alone and never timed.
+    known = ledger.census.keys() | ledger.probe.keys() | ledger.scores.keys()
     seen = [
         (total_violation(bounds, _census_or_probe(ledger, recipe, bounds)), n)
         for n, recipe in enumerate(settings.recipes)
-        if untrained(recipe).name in ledger.census or untrained(recipe).name in ledger.probe
+        if untrained(recipe).name in known
     ]
     return untrained(settings.recipes[min(seen)[1]]) if seen else None
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
+_FAILED = 4
 _MOST_SEED = 2**32 - 1  # a training packs it with the step into torch's 64 bits
 
 
@@ -240,3 +242,7 @@ def main() -> None:
         label = "usage" if isinstance(error, UsageError) else "error"
         typer.echo(f"autotune: {label}: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - the outermost edge: Python's own exit code 1 would say
+        # "finished, nothing feasible" of a run that failed.
+        traceback.print_exc()
+        sys.exit(_FAILED)

@@ -248,9 +248,7 @@ def _settings(
         constraints=config.constraints,
         budget_s=config.budget_s,
         max_trials=config.max_trials,
-        space=SearchSpace(
-            alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed
-        ),
+        space=SearchSpace(alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed),
         parameters=source.architecture.parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,

@@ -359,7 +359,7 @@ def _note(value: object) -> float | str:
 def _distortion(built: Artifact) -> Measurement | None:
     """Return how much building changed the logits, where the proof ran here."""
     proof = built.facts["proof"]
-    if "correlation" not in proof:
+    if not {"correlation", "prompts"} <= proof.keys():
         return None
     return Measurement(
         metric="distortion",

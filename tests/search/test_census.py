@@ -175,3 +175,11 @@ def test_the_normalised_verdict_uses_the_interval_not_the_estimate() -> None:
     bound = parse_constraint("latency<=50ms")
     spanning = Measurement(metric="latency.p95", unit="s", value=0.0499, n=64, ci95=(0.048, 0.0502))
     assert str(bound.verdict(spanning)) == "uncertain"
+
+
+def test_a_bound_on_size_alone_that_nothing_meets_names_the_smallest() -> None:
+    run = _run("size<=1MB")
+    assert run.done.chosen is None
+    assert run.done.nearest_miss is not None
+    assert run.done.nearest_miss.recipe == INT4_B128
+    assert not any(isinstance(step, MeasureStep) for step in run.steps)
