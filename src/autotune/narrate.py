@@ -103,7 +103,7 @@ class Narrator:
         if progress.best is not None and progress.best_accuracy is not None:
             self._progress.best = f"{progress.best_accuracy:.3f} {progress.best}"
         if self._budget_s is not None:
-            self._progress.eta_s = self._budget_s - self._elapsed_s
+            self._progress.ends_in(self._budget_s - self._elapsed_s)
 
     def rest(self) -> None:
         """Take the live line down."""

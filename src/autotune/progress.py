@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from autotune.units import format_duration
-
 if TYPE_CHECKING:
     from rich.status import Status
+    from rich.text import Text
 
 __all__ = ["Progress"]
 
@@ -40,7 +40,11 @@ class Progress:
         self._status: Status | None = None
         self._began = time.monotonic()
         self.best = ""
-        self.eta_s: float | None = None
+        self._ends_at: float | None = None
+
+    def ends_in(self, seconds: float) -> None:
+        """Say how long the run may still take at most."""
+        self._ends_at = time.monotonic() + seconds
 
     def log_to(self, path: Path) -> None:
         """Write every further line to ``path`` as well."""
@@ -60,11 +64,11 @@ class Progress:
         self.rest()
         if self._quiet or not self._console.is_terminal:
             return
-        text = self._live_text(what)
+        line = _LiveLine(lambda: self._live_text(what))
         if silent:
-            self._console.print(f"  {text}", markup=False, end="\r")
+            self._console.print(line, end="\r", soft_wrap=False)
             return
-        self._status = self._console.status(text, refresh_per_second=2)
+        self._status = self._console.status(line, refresh_per_second=1)
         self._status.start()
 
     def rest(self) -> None:
@@ -74,9 +78,27 @@ class Progress:
             self._status = None
 
     def _live_text(self, what: str) -> str:
-        parts = [what, f"elapsed {format_duration(time.monotonic() - self._began)}"]
-        if self.eta_s is not None:
-            parts.append(f"at most {format_duration(max(self.eta_s, 0.0))} left")
+        """Return the line with what matters first: a narrow terminal cuts its end."""
+        now = time.monotonic()
+        parts = [f"{_clock(now - self._began)} elapsed"]
+        if self._ends_at is not None:
+            parts.append(f"at most {_clock(max(0.0, self._ends_at - now))} left")
         if self.best:
             parts.append(f"best {self.best}")
-        return " · ".join(parts)
+        return " · ".join([*parts, what])
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
+class _LiveLine:
+    """A line whose text is asked for at every redraw, cut to the width of the terminal."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __rich__(self) -> Text:
+        from rich.text import Text  # noqa: PLC0415 - startup time
+
+        return Text(self._text(), no_wrap=True, overflow="ellipsis")
