@@ -5,7 +5,7 @@ from .build import BuildPass
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
 from .gguf import ImportGguf
-from .manifest import Manifest, read_manifest
+from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .produce import Produced, pass_key, produce
 from .registry import pass_class, pass_names
@@ -18,6 +18,7 @@ __all__ = [
     "Artifact",
     "ArtifactStore",
     "BuildPass",
+    "FileEntry",
     "FinetunePass",
     "ImportGguf",
     "Manifest",
@@ -27,6 +28,7 @@ __all__ = [
     "Pass",
     "Produced",
     "WheelSpec",
+    "content_digest",
     "default_root",
     "folder_artifact",
     "parse_wheel_spec",

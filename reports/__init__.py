@@ -6,11 +6,25 @@ Sees plain data only: events in, documents, tables and folders out.
 from __future__ import annotations
 
 from .assemble import RunContext, build_report
+from .bundle import (
+    BUNDLE_FILE,
+    Bundle,
+    BundledRecipe,
+    BundledRequests,
+    bundled_folder,
+    load_bundle,
+)
 from .comparison import Change, ComparedDocument, Comparison, FactRow, compare
 from .comparison_table import comparison_view
 from .delta import Delta, delta_of
-from .deploy import write_model_folder
-from .durable import append_json_line, read_json_lines, write_json_atomic, write_text_atomic
+from .deploy import place_built, write_model_folder
+from .durable import (
+    append_json_line,
+    read_json_lines,
+    whole_folder,
+    write_json_atomic,
+    write_text_atomic,
+)
 from .events import EventLog
 from .evidence import (
     Evidence,
@@ -61,6 +75,7 @@ from .run_report import (
     WorkloadFacts,
     load_report,
 )
+from .sums import SUMS, check_sums, file_digests, read_sums, write_sums
 from .terminal import (
     PlanRow,
     front_table,
@@ -72,9 +87,14 @@ from .terminal import (
 from .trials import Trial, TrialLog, TrialOrigin, trials_of
 
 __all__ = [
+    "BUNDLE_FILE",
     "DOCUMENTS",
     "SCHEMA_DIR",
+    "SUMS",
     "BoundVerdict",
+    "Bundle",
+    "BundledRecipe",
+    "BundledRequests",
     "Calibration",
     "Census",
     "CensusEntry",
@@ -118,14 +138,18 @@ __all__ = [
     "WorkloadFacts",
     "append_json_line",
     "build_report",
+    "bundled_folder",
+    "check_sums",
     "compare",
     "comparison_view",
     "delta_of",
+    "file_digests",
     "front_table",
     "hardware_page",
     "hardware_summary",
     "json_schema",
     "labelled",
+    "load_bundle",
     "load_evidence",
     "load_hardware_report",
     "load_measure_report",
@@ -139,16 +163,20 @@ __all__ = [
     "of_run",
     "pick",
     "picking_view",
+    "place_built",
     "plan_table",
     "read_json_lines",
+    "read_sums",
     "redact_command",
     "redact_text",
     "run_summary",
     "schema_text",
     "sealed",
     "trials_of",
+    "whole_folder",
     "write_json_atomic",
     "write_model_folder",
     "write_schemas",
+    "write_sums",
     "write_text_atomic",
 ]

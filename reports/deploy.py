@@ -7,22 +7,21 @@ are copies, because people edit configurations and an edit must not reach the st
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
-from autotune.errors import OutputError, RunError
+from autotune.errors import RunError
 from autotune.plain import to_plain
 
-from .durable import cannot_write, sync_folder, write_json_atomic
+from .durable import whole_folder, write_json_atomic
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, describe_model
 from .run_report import RunReport
+from .sums import write_sums
 
-__all__ = ["RUN_SCRIPT", "write_model_folder"]
+__all__ = ["RUN_SCRIPT", "place_built", "write_model_folder"]
 
 RUN_SCRIPT = Path(__file__).parent / "templates" / "run.py.txt"
 _STORE_MANIFEST = "manifest.json"
@@ -54,21 +53,11 @@ def write_model_folder(
         RunError: ``built_dir`` or ``adapter_dir`` is not what it should be.
         ValueError: the report chose no model.
     """
-    if target_dir.exists():
-        raise OutputError(f"{str(target_dir)!r} exists; choose another --output.")
-    description = describe_model(rule, report)
-    try:
-        with tempfile.TemporaryDirectory(
-            dir=target_dir.parent, prefix=f".{target_dir.name}.", ignore_cleanup_errors=True
-        ) as temporary:
-            folder = Path(temporary) / "model"
-            _copy_built(built_dir, folder)
-            _copy_adapter(adapter_dir, folder / "adapter", base_model=report.model.spec)
-            _describe(folder, description, report, license_path)
-            folder.replace(target_dir)
-        sync_folder(target_dir.parent)
-    except OSError as error:
-        raise cannot_write(target_dir, error) from error
+    with whole_folder(target_dir) as folder:
+        description = describe_model(rule, report)
+        place_built(built_dir, folder)
+        _copy_adapter(adapter_dir, folder / "adapter", base_model=report.model.spec)
+        _describe(folder, description, report, license_path)
     return description
 
 
@@ -91,12 +80,20 @@ def _place(source: Path, destination: Path) -> None:
     _copy(source, destination)
 
 
-def _copy_built(built_dir: Path, folder: Path) -> None:
+def place_built(built_dir: Path, folder: Path) -> None:
+    """Put the files of a built model into ``folder``, what the store added left out.
+
+    Large files are hard links where the file system allows it, small ones copies.
+
+    Raises:
+        RunError: ``built_dir`` is no built model.
+        OSError: the disk is full or refuses.
+    """
     if not (built_dir / "genai_config.json").is_file():
         raise RunError(
             f"A built model has a genai_config.json, {str(built_dir)!r} has none; build it again."
         )
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     for source in sorted(built_dir.rglob("*")):
         name = source.relative_to(built_dir)
         if source.is_dir():
@@ -134,16 +131,4 @@ def _describe(
     _copy(RUN_SCRIPT, folder / "run.py")
     card = model_card(report, fields=description.task.fields)
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
-    sums = [
-        f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
-    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
-    for written in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        sync_folder(written)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_sums(folder)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +24,7 @@ __all__ = [
     "cannot_write",
     "read_json_lines",
     "sync_folder",
+    "whole_folder",
     "write_json_atomic",
     "write_text_atomic",
 ]
@@ -72,12 +75,40 @@ def write_text_atomic(path: Path, text: str) -> None:
         raise cannot_write(path, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: OSError, *, flag: str = "--output") -> OutputError:
     """Return the error that a person can act on when ``path`` could not be written."""
     return OutputError(
         f"{str(path)!r} could not be written ({error.strerror or error});"
-        " free some space or choose another --output."
+        f" free some space or choose another {flag}."
     )
+
+
+@contextmanager
+def whole_folder(path: Path, *, flag: str = "--output") -> Iterator[Path]:
+    """Give a folder to fill, which becomes ``path`` at the end of the block or vanishes.
+
+    Args:
+        path: must not exist.
+        flag: of the command line that named it.
+
+    Raises:
+        OutputError: ``path`` exists, or the disk is full or cannot be written.
+    """
+    if path.exists():
+        raise OutputError(f"{str(path)!r} exists; choose another {flag}.")
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+        ) as temporary:
+            folder = Path(temporary) / "whole"
+            folder.mkdir()
+            yield folder
+            for written in (folder, *(one for one in folder.rglob("*") if one.is_dir())):
+                sync_folder(written)
+            folder.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error, flag=flag) from error
 
 
 def _end_of_whole_lines(file: BinaryIO) -> int:

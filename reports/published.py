@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from .bundle import Bundle
 from .comparison import Comparison
 from .hardware_report import HardwareReport
 from .measure_report import MeasureReport
@@ -31,6 +32,7 @@ DOCUMENTS: dict[str, type] = {
     "measure-1.0": MeasureReport,
     "comparison-1.0": Comparison,
     "picking-1.0": Picking,
+    "bundle-1.0": Bundle,
 }
 
 

@@ -100,6 +100,29 @@ def test_a_wrong_flag_ends_with_one_line_and_code_2(
     assert list(somewhere_else.iterdir()) == []
 
 
+CENSUS_FLAGS = [
+    (["box", "--model", "m"], "got --model", "leave that out"),
+    (["box", "--seed", "0", "--export", "x"], "got --export, --seed", "leave that out"),
+    (["--export", "x", "--json"], "--export measures nothing, got --json", "leave that out"),
+    (["--export", "x", "--max-size", "1GB"], "got --max-size", "leave that out"),
+    (["--export", "no/x"], "--export 'no/x' is a new folder", "choose another name"),
+    (["box"], "'box' has none", "autotune census --export"),
+    (["box", "--max-size", "4"], "--max-size needs a unit", "4MB or 4GiB"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "rule", "way_out"), CENSUS_FLAGS, ids=_flags_only)
+def test_a_census_in_two_halves_refuses_what_either_half_would_ignore(
+    arguments: list[str], rule: str, way_out: str, autotune: Autotune, somewhere_else: Path
+) -> None:
+    ended = autotune("census", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.count("\n") == 1
+    assert rule in ended.err
+    assert way_out in ended.err
+    assert list(somewhere_else.iterdir()) == []
+
+
 # What needs a look at files or at the machine: the last line tells, after the first one
 # has said what the bounds mean.
 REQUESTS: list[tuple[list[str], str, str]] = [

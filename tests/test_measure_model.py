@@ -130,7 +130,7 @@ def test_a_flipped_byte_in_the_weights_is_caught_before_anything_runs(folder: Pa
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(StoreError, match=r"'model.onnx.data' was .* nothing was run") as caught:
+    with pytest.raises(StoreError, match=r"'model.onnx.data' was .* Nothing was run") as caught:
         run_measure(folder, _SHORT, output=None, as_json=False)
     assert caught.value.exit_code == 4
 

@@ -59,6 +59,9 @@ def hardware(
 
 
 def census(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Builds of another machine, to measure here.")
+    ] = None,
     *,
     target: _Target = "auto",
     model: Annotated[str | None, typer.Option(help="As for a run.  [default: the demo's]")] = None,
@@ -68,18 +71,46 @@ def census(
     max_latency: _Bound = None,
     max_memory: _Bound = None,
     max_size: _Bound = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything.  [default: 0]")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Build only, into this folder, to measure elsewhere.")
+    ] = None,
     output: _Output = None,
     html: _Html = None,
     as_json: _AsJson = False,
     no_calibration: _NoCalibration = False,
     asserted: _Asserted = None,
 ) -> None:
-    """Build and time every recipe of the untrained model here; nothing is trained."""
+    """Build and time every recipe of the untrained model here; nothing is trained.
+
+    With --export it builds only; with a BUNDLE made so it measures only, without torch.
+    """
     from autotune.census import CensusRequest, run_census  # noqa: PLC0415 - startup time
+    from autotune.census_bundle import (  # noqa: PLC0415 - same
+        BundleRequest,
+        refuse_flags,
+        run_bundle_census,
+        run_export,
+    )
+    from autotune.census_entries import CensusFiles  # noqa: PLC0415 - same
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - same
 
+    files = CensusFiles(output=output, html=html, as_json=as_json)
+    facts = tuple(asserted or ())
     maxima = {"latency.p95": max_latency, "memory": max_memory, "size": max_size}
+    bounds = Bounds(maxima=maxima)
+    if bundle is not None:
+        brought = {"--model": model, "--data": data, "--template": template}
+        rest = {"--export": export, "--seed": None if seed is None else str(seed)}
+        refuse_flags({**brought, **rest}, why="A bundle brings its model, prompts and seed")
+        wanted = BundleRequest(
+            target=target,
+            constraints=bounds.resolve(),
+            rounds=rounds,
+            calibrates=not no_calibration,
+            asserted=facts,
+        )
+        raise typer.Exit(run_bundle_census(bundle, wanted, files))
     config = resolve_config(
         target=target,
         model=model,
@@ -88,20 +119,30 @@ def census(
         kind=None,
         validation_data=None,
         test_data=None,
-        bounds=Bounds(maxima=maxima),
+        bounds=bounds,
         budget=None,
         trials=1,
         sampler="tpe",
-        seed=seed,
+        seed=seed or 0,
         trust_remote_code=False,
     )
+    if export is not None:
+        unused = {
+            "--output": output,
+            "--html": html,
+            "--json": as_json,
+            "--assert": asserted,
+            "--no-calibration": no_calibration,
+            "--max-latency": max_latency,
+            "--max-memory": max_memory,
+            "--max-size": max_size,
+        }
+        refuse_flags(unused, why="--export measures nothing")
+        raise typer.Exit(run_export(config, export))
     request = CensusRequest(
-        config=config,
-        rounds=rounds,
-        calibrates=not no_calibration,
-        asserted=tuple(asserted or ()),
+        config=config, rounds=rounds, calibrates=not no_calibration, asserted=facts
     )
-    raise typer.Exit(run_census(request, output=output, html=html, as_json=as_json))
+    raise typer.Exit(run_census(request, files))
 
 
 def measure(

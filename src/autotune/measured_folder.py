@@ -6,26 +6,28 @@ that a configuration names is refused by the process that loads the model.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from autotune.errors import ModelSourceError, StoreError
+from autotune.errors import ModelSourceError
 from autotune.plain import digest
-from autotune.reports import ModelDescription, load_model
+from autotune.reports import (
+    SUMS,
+    ModelDescription,
+    check_sums,
+    file_digests,
+    load_model,
+    read_sums,
+)
 
 __all__ = ["ModelFolder", "open_folder"]
 
 _CONFIG = "genai_config.json"
-_SUMS = "SHA256SUMS"
+_AGAIN = "fetch or build the model again"
 # What stands beside a model, in our deploy folders and in others.
-_COMPANIONS = {_SUMS, "autotune.json", "run.py", "README.md", "LICENSE", "NOTICE", "manifest.json"}
-# coreutils' format: digest, a space, a space or an asterisk, the name.
-_SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_COMPANIONS = {SUMS, "autotune.json", "run.py", "README.md", "LICENSE", "NOTICE", "manifest.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def open_folder(path: Path) -> ModelFolder:
             f"A model folder has a {_CONFIG}, {str(path)!r} has none; name a folder that"
             " onnxruntime-genai's builder or autotune wrote."
         )
-    found = {name: _sha256(path / name) for name in _file_names(path)}
+    found = file_digests(path)
     checked = _check(path, found)
     is_ours = (path / "autotune.json").is_file()
     description = load_model(path) if is_ours else None
@@ -83,53 +85,16 @@ def open_folder(path: Path) -> ModelFolder:
     )
 
 
-def _file_names(path: Path) -> Iterator[str]:
-    """Yield names relative to ``path``; hidden files (version control) are not the model."""
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        if file.is_file() and not any(part.startswith(".") for part in name.parts):
-            yield name.as_posix()
-
-
 def _is_needed(name: str) -> bool:
     """Whether a file is for running the model: what a search measures as its size."""
     return name not in _COMPANIONS and not name.startswith("adapter/")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check(path: Path, found: dict[str, str]) -> int:
     """Return how many files SHA256SUMS lists, all of them unchanged."""
-    sums = path / _SUMS
-    if not sums.is_file():
-        return 0
-    try:
-        lines = sums.read_text(encoding="utf-8").splitlines()
-    except ValueError as error:
-        raise StoreError(f"{str(sums)!r} is no text ({error}); fetch the model again.") from error
-    for line in lines:
-        match = _SUM_LINE.fullmatch(line)
-        if match is None:
-            raise StoreError(
-                f"A line of {_SUMS} is a SHA-256 and a name, {str(sums)!r} has {line[:80]!r};"
-                " fetch the model again."
-            )
-        _check_one(path, found, name=match[2], expected=match[1])
-    return len(lines)
-
-
-def _check_one(path: Path, found: dict[str, str], *, name: str, expected: str) -> None:
-    actual = found.get(PurePosixPath(name).as_posix())
-    if actual == expected:
-        return
-    what = f"is now {actual[:12]}" if actual else "is not there"
-    raise StoreError(
-        f"The model {str(path)!r} is damaged: {name!r} was {expected[:12]} when {_SUMS} was written"
-        f" and {what}. Fetch or build the model again; nothing was run."
-    )
+    listed = read_sums(path, again=_AGAIN) or {}
+    check_sums(path, listed=listed, found=found, what="model", again=_AGAIN)
+    return len(listed)
 
 
 def _model_config(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.errors import (
+    AutotuneError,
     BuildError,
     DivergedError,
     MergeError,
@@ -55,7 +56,7 @@ from autotune.steps import (
 from autotune.targets import Executor
 from autotune.task import RowSet
 
-__all__ = ["Bench", "StepRunner"]
+__all__ = ["WARM_UP_MOST", "Bench", "StepRunner", "failed"]
 
 _FAILURES: Mapping[str, OutcomeStatus] = {
     "crashed": OutcomeStatus.CRASHED,
@@ -64,7 +65,7 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
 }
 _CENSUS_ROWS = 64
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
-_WARM_UP_MOST = 6
+WARM_UP_MOST = 6
 _TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
 
 
@@ -127,14 +128,8 @@ class StepRunner:
         began = time.monotonic()
         try:
             outcome = self._dispatch(step, ledger)
-        except UnsupportedRecipeError as error:
-            outcome = Outcome(status=OutcomeStatus.UNSUPPORTED, reason=str(error))
-        except DivergedError as error:
-            outcome = Outcome(status=OutcomeStatus.DIVERGED, reason=str(error))
-        except (BuildError, MergeError) as error:
-            outcome = Outcome(status=OutcomeStatus.CRASHED, reason=str(error))
-        except WorkerError as error:
-            outcome = Outcome(status=_FAILURES[error.kind], reason=str(error))
+        except AutotuneError as error:
+            outcome = failed(error)
         return replace(
             outcome,
             stage_s=ledger.stage_s,
@@ -299,7 +294,7 @@ class StepRunner:
                 requests_per_block=self._bench.requests_per_block,
                 seed=self._bench.seed,
                 executor=self._bench.executor,
-                settings=BlockSettings(warm_up_most=_WARM_UP_MOST, log_path=self._log("measure")),
+                settings=BlockSettings(warm_up_most=WARM_UP_MOST, log_path=self._log("measure")),
             )
         return Outcome(status=OutcomeStatus.MEASURED, measurements=found)
 
@@ -349,6 +344,22 @@ class StepRunner:
         else:
             ledger.stage_s[stage] = ledger.stage_s.get(stage, 0.0) + produced.seconds
         return produced.artifact
+
+
+def failed(error: AutotuneError) -> Outcome:
+    """Return the outcome that a known failure is; any other is raised again."""
+    match error:
+        case UnsupportedRecipeError():
+            status = OutcomeStatus.UNSUPPORTED
+        case DivergedError():
+            status = OutcomeStatus.DIVERGED
+        case BuildError() | MergeError():
+            status = OutcomeStatus.CRASHED
+        case WorkerError():
+            status = _FAILURES[error.kind]
+        case _:
+            raise error
+    return Outcome(status=status, reason=str(error))
 
 
 def _note(value: object) -> float | str:
