@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from autotune.evaluators import (
     BlockSettings,
@@ -29,30 +30,26 @@ from autotune.evaluators import (
 )
 from autotune.targets import LocalExecutor
 from autotune.task import EvaluationRow
-from autotune.task.tokens import Encoder
 
 _PER_BLOCK = 16
 _WORDS = "the of and to in for is on that by this with you it not or be are from at as your all"
 
 
 def _rows(model_dir: Path, *, words: int, new_tokens: int) -> RowSet:
-    """Return 32 prompts of random common words; random letters would not survive a tokenizer."""
-    encoder = Encoder.load(model_dir)
+    """Return 64 prompts of random common words; random letters would not survive a tokenizer."""
+    tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
     random = np.random.default_rng(0)
     vocabulary = _WORDS.split()
     rows = []
-    for _ in range(32):
+    for _ in range(64):
         text = " ".join(random.choice(vocabulary, size=words))
-        ids = encoder.encode(text)
+        ids = tuple(tokenizer.encode(text).ids)
         rows.append(
-            EvaluationRow(
-                prompt=text, prompt_ids=ids, reference="", answer_ids=tuple(ids[:new_tokens])
-            )
+            EvaluationRow(prompt=text, prompt_ids=ids, reference="", answer_ids=ids[:new_tokens])
         )
     return RowSet(
         kind="generation",
         rows=tuple(rows),
-        eos_ids=encoder.eos_ids,
         max_new_tokens=new_tokens,
     )
 
@@ -64,7 +61,7 @@ def main() -> None:
     models = [BuiltModel(name=name, path=arguments.model, provider="cpu") for name in names]
     if arguments.other:
         models.append(BuiltModel(name="other", path=arguments.other, provider="cpu"))
-    workload = make_workload(_rows(arguments.model, words=24, new_tokens=2), n=32, seed=0)
+    workload = make_workload(_rows(arguments.model, words=24, new_tokens=2), n=64, seed=0)
     began = time.monotonic()
     with LocalExecutor() as executor:
         found = measure_latency(
