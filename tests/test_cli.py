@@ -210,11 +210,20 @@ def test_an_interrupt_before_the_first_step_leaves_nothing_behind(somewhere_else
     os.mkfifo(somewhere_else / "rows.csv")  # reading it waits for ever
     flags = ["--data", "rows.csv", "--template", "{text}{label}", "--output", "run"]
     command = [sys.executable, "-m", "autotune", *flags]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    # A test run in the background of a shell inherits an ignored SIGINT; its user's does not.
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
+    ) as process:
         assert process.stderr is not None
         process.stderr.readline()  # it says what the bounds mean before it reads anything
         process.send_signal(signal.SIGINT)
-        said = process.stderr.read()
+        try:
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert said.endswith("Interrupted before the first step; nothing is left behind.\n")
     assert [path.name for path in somewhere_else.iterdir()] == ["rows.csv"]
