@@ -83,7 +83,8 @@ class Session:
     def device(self) -> str:
         """Target and machine in a few words."""
         processor = self.hardware["processor"]
-        names = ", ".join(target.name for target in self.targets)
+        tried = {recipe.provider for recipe in self.settings.recipes}
+        names = ", ".join(t.name for t in self.targets if t.provider in tried)
         if self.target_machine is not None:
             return f"{names}: {self.target_machine.report.device}"
         cores = processor["usable_cores"]["value"] or "?"
@@ -154,12 +155,9 @@ def prepare(
     )
     tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
-    if target_machine is None:
-        recipes, refused = _recipes(targets, source)
-    else:
+    if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-        recipes, refused = target_machine.recipes({target.provider for target in targets})
-        targets = tuple(t for t in targets if t.provider in {r.provider for r in recipes})
+    recipes, refused = _recipes(targets, source, target_machine)
     machine = read_machine()
     estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
     if target_machine is not None:  # what was measured there costs nothing here
@@ -213,8 +211,10 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _recipes(
-    targets: Sequence[Target], source: ModelSource
+    targets: Sequence[Target], source: ModelSource, target_machine: TargetMachine | None
 ) -> tuple[tuple[Recipe, ...], tuple[Refusal, ...]]:
+    if target_machine is not None:
+        return target_machine.recipes({target.provider for target in targets})
     recipes: list[Recipe] = []
     refused: list[Refusal] = []
     for target in targets:
