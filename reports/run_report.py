@@ -32,7 +32,7 @@ __all__ = [
     "load_report",
 ]
 
-RunOutcome = Literal["feasible", "infeasible", "uncertain", "failed", "interrupted"]
+RunOutcome = Literal["feasible", "infeasible", "uncertain", "unconfirmed", "failed", "interrupted"]
 Split = Literal["validation", "test"]
 
 
@@ -232,7 +232,8 @@ class RunReport:
     Attributes:
         schema: names the document.
         schema_version: of this form; another version is refused by ``load_report``.
-        outcome: feasible (a model was handed over), infeasible, uncertain, failed
+        outcome: feasible (a model was handed over), infeasible, uncertain, unconfirmed
+            (chosen by the census of another machine, not yet measured there), failed
             or interrupted.
         command: the command line as words, credentials replaced.
         seed: of split, search and training.

@@ -189,6 +189,7 @@ _HEADLINES: dict[RunOutcome, str] = {
     "feasible": "A model meets the bounds, but none was handed over.",
     "infeasible": "No model meets the bounds; nothing is handed over.",
     "uncertain": "No model is known to meet the bounds: an interval still spans one.",
+    "unconfirmed": "A model awaits confirmation on the target machine.",
     "failed": "The run failed; the record up to there is kept.",
     "interrupted": "The run was interrupted; the record up to there is kept.",
 }
@@ -212,6 +213,9 @@ def _places(report: RunReport, run_dir: Path) -> Iterator[str]:
         yield f"Model:  {folder}"
         yield f"Try it: {shlex.join(['python', str(folder / 'run.py')])} {' '.join(words)}"
     yield f"Report: {run_dir / 'report.json'}"
+    if report.outcome == "unconfirmed":
+        words = ["autotune", "measure", str(run_dir / "model"), "--into", str(run_dir)]
+        yield f"Confirm on the target: {shlex.join(words)}"
 
 
 def run_summary(report: RunReport, *, run_dir: Path) -> Group:
@@ -221,6 +225,8 @@ def run_summary(report: RunReport, *, run_dir: Path) -> Group:
         mark = f" ({_CHOSEN_MARK} chosen)" if report.chosen is not None else ""
         parts += [Text(f"Pareto front{mark}", style="bold"), front_table(report), Text()]
     if report.chosen is not None:
+        if report.outcome == "unconfirmed":
+            parts.append(Text(_HEADLINES["unconfirmed"], style="bold"))
         parts.append(_choice(report, report.chosen))
     else:
         parts.append(Text(_HEADLINES[report.outcome], style="bold"))
@@ -228,5 +234,7 @@ def run_summary(report: RunReport, *, run_dir: Path) -> Group:
             parts.append(nearest_miss(report))
     if report.decision:
         parts.append(_prose(f"Why:    {report.decision}"))
+    if report.outcome == "unconfirmed":
+        parts += [_prose(f"Note:   {note}") for note in report.notes]
     parts += [Text(line) for line in _places(report, run_dir)]
     return Group(*parts)

@@ -83,6 +83,9 @@ FLAGS = [
     (["--template", "{a}{b}"], "need --data", "add it"),
     (["--task", "regression"], "'regression'", "classification or generation"),
     (["--sampler", "cmaes"], "'cmaes'", "one of tpe"),
+    (["--target", "cpu", "--target-report", "e.json"], "'cpu' too", "leave one of them out"),
+    (["--target-report", ""], "--target-report needs a value", "leave the flag out"),
+    (["measure", "m", "--from", "e.json"], "'e.json'", "add --into RUN"),
     (["resume", "nowhere"], "'nowhere' is no run folder", "run.json"),
 ]
 
@@ -129,6 +132,7 @@ REQUESTS: list[tuple[list[str], str, str]] = [
     (["--target", "gpu"], "no target 'gpu'", "known: auto, cpu, cuda"),
     (["--target", "cuda,auto"], "'auto' stands alone", "a list of names"),
     (["--target", "cpu@"], "'cpu@'", "cpu or cuda@/path/to/python"),
+    (["--target-report", "edge.json"], "'edge.json' cannot be read", "autotune wrote"),
     (["--data", "missing.csv", "--template", "{text}{label}"], "'missing.csv'", "."),
     (["--data", "rows.csv", "--template", "{text}\n{tone}"], "tone", "label"),
     (["--data", "rows.csv", "--template", "no fields"], "field", "{"),
@@ -239,7 +243,15 @@ def test_help_lists_every_flag_that_a_run_takes(autotune: Autotune) -> None:
     ended = autotune("--help")
     assert ended.code == 0
     flags = (
-        *("--target", "--model", "--data", "--template", "--task", "--validation-data"),
+        *(
+            "--target",
+            "--target-report",
+            "--model",
+            "--data",
+            "--template",
+            "--task",
+            "--validation-data",
+        ),
         *("--test-data", "--max-latency", "--max-ttft", "--max-tpot", "--max-memory"),
         *("--max-size", "--min-accuracy", "--constraint", "--budget", "--trials", "--sampler"),
         *("--seed", "--output", "--dry-run", "--json", "--trust-remote-code", "--debug"),

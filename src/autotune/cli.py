@@ -54,6 +54,13 @@ def tune(  # the flags of DESIGN.md, one argument each
             rich_help_panel=_RUN,
         ),
     ] = "auto",
+    target_report: Annotated[
+        str | None,
+        typer.Option(
+            help="Hardware report with a census (autotune census): tune here for that machine.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +168,8 @@ def tune(  # the flags of DESIGN.md, one argument each
     """Find the best fine-tuned, quantised model that meets your bounds on your hardware.
 
     Without --model and --data it runs the built-in demo. Exit codes: 0 a feasible
-    model, 1 nothing feasible, 2 usage, 3 hardware, 4 a run failed, 130 interrupted.
+    model, 1 nothing feasible or not confirmed yet, 2 usage, 3 hardware, 4 a run failed,
+    130 interrupted.
     """
     del version, debug
     if context.invoked_subcommand is not None:
@@ -190,6 +198,7 @@ def tune(  # the flags of DESIGN.md, one argument each
         sampler=sampler,
         seed=seed,
         trust_remote_code=trust_remote_code,
+        target_report=target_report,
     )
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time

@@ -155,11 +155,19 @@ def measure(
     new_tokens: Annotated[int | None, typer.Option(min=1, help="Generated per request.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Fresh processes.")] = 4,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Run made with --target-report that this machine shall confirm."),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Record taken there, instead of measuring here.")
+    ] = None,
     output: _Output = None,
     as_json: _AsJson = False,
 ) -> None:
     """Time a built model folder, after checking its digests."""
-    from autotune.measure_model import MeasureRequest, run_measure  # noqa: PLC0415 - startup time
+    from autotune.errors import UsageError  # noqa: PLC0415 - startup time
+    from autotune.measure_model import MeasureRequest, run_measure  # noqa: PLC0415 - same
 
     request = MeasureRequest(
         target=target,
@@ -170,7 +178,17 @@ def measure(
         rounds=rounds,
         seed=seed,
     )
-    raise typer.Exit(run_measure(model_dir, request, output=output, as_json=as_json))
+    if source is not None and (into is None or output is not None):
+        raise UsageError(
+            f"--from {str(source)!r} is a record that goes --into a run and is kept already;"
+            " add --into RUN, and leave --output out."
+        )
+    if into is None:
+        raise typer.Exit(run_measure(model_dir, request, output=output, as_json=as_json))
+    from autotune.confirmation import Confirmation, run_confirm  # noqa: PLC0415 - startup time
+
+    confirmation = Confirmation(run=into, source=source)
+    raise typer.Exit(run_confirm(model_dir, request, confirmation, output=output, as_json=as_json))
 
 
 def compare(

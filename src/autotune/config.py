@@ -88,6 +88,8 @@ class RunConfig:
 
     Attributes:
         target: ``auto`` or a comma list of target names.
+        target_report: hardware report of the machine to search for; None searches for
+            this one.
         model: model source (hub id, folder, .gguf, pypi:...).
         data: file or hub data set id.
         template: text with the fields of a row in braces.
@@ -103,6 +105,7 @@ class RunConfig:
     """
 
     target: str = "auto"
+    target_report: str | None = None
     model: str = demo.MODEL
     data: str = ""
     template: str = demo.TEMPLATE
@@ -221,6 +224,7 @@ def resolve_config(
     sampler: str,
     seed: int,
     trust_remote_code: bool,
+    target_report: str | None = None,
 ) -> RunConfig:
     """Return the configuration that the flags ask for.
 
@@ -231,6 +235,7 @@ def resolve_config(
     _refuse_empty(
         {
             "--target": target,
+            "--target-report": target_report,
             "--model": model,
             "--data": data,
             "--template": template,
@@ -238,6 +243,11 @@ def resolve_config(
             "--test-data": test_data,
         }
     )
+    if target_report and target != "auto":
+        raise UsageError(
+            f"--target-report names the machine and its providers, got --target {target!r} too;"
+            " leave one of them out."
+        )
     if kind not in (None, "classification", "generation"):
         raise UsageError(f"--task is classification or generation, got {kind!r}.")
     if data and not template:
@@ -254,6 +264,7 @@ def resolve_config(
         budget_s = OWN_DATA_BUDGET_S if data else DEMO_BUDGET_S
     return RunConfig(
         target=target,
+        target_report=_from_anywhere(target_report) if target_report else None,
         model=_from_anywhere(model) if model else demo.MODEL,
         data=_from_anywhere(data) if data else "",
         template=template or demo.TEMPLATE,

@@ -59,6 +59,7 @@ class MeasureRequest:
         prompt_tokens, new_tokens: stated lengths; None is 128 and 64.
         rounds: fresh processes, at least 1; a 95th percentile takes 4.
         seed: None takes that of the run that made the folder, else 0.
+        validation_data, test_data: split files of the run's own, with ``data``.
     """
 
     target: str = "cpu"
@@ -68,6 +69,8 @@ class MeasureRequest:
     new_tokens: int | None = None
     rounds: int = DEFAULT_ROUNDS
     seed: int | None = None
+    validation_data: str | None = None
+    test_data: str | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -218,7 +221,14 @@ def _seed(request: MeasureRequest, folder: ModelFolder) -> int:
 def _workload(folder: ModelFolder, request: MeasureRequest, *, seed: int) -> tuple[Workload, str]:
     """Return the requests and what they are, for people."""
     if request.data:
-        workload = requests_on_data(folder, data=request.data, template=request.template, seed=seed)
+        workload = requests_on_data(
+            folder,
+            data=request.data,
+            template=request.template,
+            seed=seed,
+            validation_data=request.validation_data,
+            test_data=request.test_data,
+        )
         kind = workload.rows.kind
         ending = "the decision between the labels" if kind == "classification" else "the answer"
         return workload, f"prompts of the user's data, seed {seed}; prefill and {ending}"

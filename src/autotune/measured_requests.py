@@ -46,7 +46,13 @@ class Lengths:
 
 
 def requests_on_data(
-    folder: ModelFolder, *, data: str, template: str | None, seed: int
+    folder: ModelFolder,
+    *,
+    data: str,
+    template: str | None,
+    seed: int,
+    validation_data: str | None = None,
+    test_data: str | None = None,
 ) -> Workload:
     """Return requests from the validation split of ``data``, drawn as a run draws them.
 
@@ -68,7 +74,14 @@ def requests_on_data(
         raise UsageError(
             f"--data {data!r} needs --template, since {str(folder.path)!r} brings none of its own."
         )
-    task = load_task(data, template=parsed, kind=shipped.kind if shipped else None, seed=seed)
+    task = load_task(
+        data,
+        template=parsed,
+        validation_data=validation_data,
+        test_data=test_data,
+        kind=shipped.kind if shipped else None,
+        seed=seed,
+    )
     with _tokenizer_folder(folder) as place:
         rows = tokenize_task(task, place, folder.context_length).validation
     if shipped is not None and shipped.kind == "classification":

@@ -64,6 +64,11 @@ class Narrator:
         """Say what was found: target, model, data, recipes left out."""
         architecture = session.source.architecture
         self._progress.line(f"Target   {session.device}")
+        if (target := session.target_machine) is not None:
+            self._progress.line(
+                f"         by its census of {target.report.created} ({target.name});"
+                " this machine trains and scores"
+            )
         self._progress.line(
             f"Model    {session.source.spec}: {architecture.name},"
             f" {architecture.parameters / 1e6:.0f}M weights, {architecture.layers} layers"

@@ -25,7 +25,7 @@ from autotune.reports import (
 )
 from autotune.session import Session
 from autotune.step_runner import StepRunner
-from autotune.steps import Done, Event
+from autotune.steps import Done, Event, MeasureStep
 from autotune.task import decision_plan
 
 __all__ = ["model_facts", "publish", "workload_facts"]
@@ -47,6 +47,7 @@ def publish(
     Raises:
         OutputError: the disk is full or refuses.
     """
+    target = session.target_machine
     context = RunContext(
         outcome=outcome,
         command=("autotune", *sys.argv[1:]),
@@ -58,7 +59,7 @@ def publish(
         workload=workload_facts(session),
         constraints=session.config.constraints,
         device=session.device,
-        hardware=dict(session.hardware),
+        hardware=target.hardware if target else dict(session.hardware),
         refused=tuple(
             RefusedRecipe(
                 name=refusal.recipe.name,
@@ -69,7 +70,7 @@ def publish(
             for refusal in session.refused
         ),
         decision=done,
-        notes=tuple(notes),
+        notes=(*notes, *_target_notes(session, events, done)),
     )
     report = _with_uncertainty(build_report(context, events))
     # The model first: a report must not name a folder that a full disk prevented.
@@ -77,6 +78,21 @@ def publish(
         _write_model(session, folder / "model", done.chosen, report, steps)
     write_json_atomic(folder / "report.json", to_plain(report))
     return report
+
+
+def _target_notes(session: Session, events: Sequence[Event], done: Done | None) -> tuple[str, ...]:
+    """Return what there is to say of a target that is another machine."""
+    if session.target_machine is None:
+        return ()
+    chosen = (done.chosen,) if done and done.chosen else ()
+    measured = (e.step for e in events if isinstance(e.step, MeasureStep))
+    confirmed = [c for s in measured if s.purpose == "confirm" for c in s.candidates if c.adapter]
+    finalists = tuple(dict.fromkeys((*chosen, *confirmed))) if chosen else ()
+    return tuple(
+        session.target_machine.notes(
+            finalists=finalists, hardware=session.hardware, versions=session.versions
+        )
+    )
 
 
 def _with_uncertainty(report: RunReport) -> RunReport:

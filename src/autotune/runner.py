@@ -40,6 +40,7 @@ _EXIT: dict[RunOutcome, int] = {
     "feasible": 0,
     "infeasible": 1,
     "uncertain": 1,
+    "unconfirmed": 1,
     "failed": 4,
     "interrupted": 130,
 }
@@ -55,7 +56,8 @@ def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool
     with _termination_as_interrupt(), LocalExecutor() as executor:
         if dry_run:
             return _plan_only(config, executor, progress)
-        folder = output or default_output(config.target)
+        report = config.target_report
+        folder = output or default_output(Path(report).stem if report else config.target)
         prepare_output(folder)
         config.save(folder / "run.json")
         try:
@@ -176,10 +178,15 @@ class _Run:
         except AutotuneError:
             self._publish(None, "failed", steps)
             raise
-        report = self._publish(done, "feasible" if done.chosen else "infeasible", steps)
+        report = self._publish(done, self._outcome(done), steps)
         self.shelf.keep(self.session.record_key, self.journal.path)
         print_report(report, folder=self.folder, as_json=as_json)
         return _EXIT[report.outcome]
+
+    def _outcome(self, done: Done) -> RunOutcome:
+        if done.chosen is None:
+            return "infeasible"
+        return "unconfirmed" if self.session.target_machine else "feasible"
 
     def _decide(self, steps: StepRunner, study: StudyRecord, recorded: Sequence[Event]) -> Done:
         """Replay what is known and run the rest."""

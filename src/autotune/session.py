@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from autotune.search import (
     minimum_budget_s,
 )
 from autotune.step_runner import Bench
+from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
 from autotune.units import format_duration
@@ -58,8 +59,9 @@ class Session:
         estimates: expected cost.
         settings: for the planner.
         versions: of the libraries that shape results.
-        hardware: machine facts.
+        hardware: machine facts of this machine, which trains and scores.
         record_key: equal for runs that would decide the same.
+        target_machine: the machine to search for, where it is another one.
     """
 
     config: RunConfig
@@ -75,12 +77,16 @@ class Session:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     record_key: str
+    target_machine: TargetMachine | None = None
 
     @property
     def device(self) -> str:
         """Target and machine in a few words."""
         processor = self.hardware["processor"]
-        names = ", ".join(target.name for target in self.targets)
+        tried = {recipe.provider for recipe in self.settings.recipes}
+        names = ", ".join(t.name for t in self.targets if t.provider in tried)
+        if self.target_machine is not None:
+            return f"{names}: {self.target_machine.report.device}"
         cores = processor["usable_cores"]["value"] or "?"
         return f"{names}: {processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"
 
@@ -100,11 +106,14 @@ class Session:
             seed=self.config.seed,
             log_dir=log_dir,
             interpreters={target.provider: target.interpreter for target in self.targets},
+            target_census=self.target_machine.costs() if self.target_machine else None,
         )
 
     def identity(self) -> dict[str, str]:
         """Return what a resumed run must have in common with its record, for people."""
+        target = self.target_machine
         return {
+            **({"census of the target": target.census.digest} if target else {}),
             "model": self.source.artifact.digest,
             "data": self.tokens.digest,
             "settings": digest(to_plain(self.settings)),
@@ -123,6 +132,7 @@ def prepare(
         HardwareError: a target that is not here.
         OutputError: the disk is too small for the plan.
     """
+    target_machine = load_target_report(config.target_report) if config.target_report else None
     template = Template.parse(config.template)
     task = load_task(
         config.data_path,
@@ -144,13 +154,17 @@ def prepare(
         log_path=str(log_dir / "model.log") if log_dir else "",
     )
     tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
-    recipes, refused = _recipes(targets, source)
+    workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
+    if target_machine is not None:
+        target_machine.check(model=source.revision_or_digest, workload=workload.digest)
+    recipes, refused = _recipes(targets, source, target_machine)
     machine = read_machine()
     estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
+    if target_machine is not None:  # what was measured there costs nothing here
+        estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
     _check_disk(estimates, store)
     settings = _settings(config, recipes, source, tokens, estimates)
     _check_budget(settings)
-    workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     hardware = to_plain(machine)
     return Session(
         config=config,
@@ -172,7 +186,9 @@ def prepare(
             workload=workload,
             versions=versions,
             hardware=hardware,
+            target_machine=target_machine,
         ),
+        target_machine=target_machine,
     )
 
 
@@ -195,8 +211,10 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _recipes(
-    targets: Sequence[Target], source: ModelSource
+    targets: Sequence[Target], source: ModelSource, target_machine: TargetMachine | None
 ) -> tuple[tuple[Recipe, ...], tuple[Refusal, ...]]:
+    if target_machine is not None:
+        return target_machine.recipes({target.provider for target in targets})
     recipes: list[Recipe] = []
     refused: list[Refusal] = []
     for target in targets:
@@ -286,13 +304,14 @@ def _record_key(
     workload: Workload,
     versions: Mapping[str, str],
     hardware: Mapping[str, Any],
+    target_machine: TargetMachine | None,
 ) -> str:
     """Return the key of the record: everything that a planner's decisions depend on.
 
     Machine facts that change from minute to minute (load, free memory) are left out.
     """
     asked = to_plain(config)
-    for name in ("model", "data", "validation_data", "test_data"):
+    for name in ("model", "data", "validation_data", "test_data", "target_report"):
         del asked[name]  # their contents count, not their names
     stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
     return digest(
@@ -303,5 +322,6 @@ def _record_key(
             "workload": workload.digest,
             "versions": dict(versions),
             "machine": stable,
+            **({"census": target_machine.census.digest} if target_machine else {}),
         }
     )
