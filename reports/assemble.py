@@ -160,22 +160,13 @@ def _verdicts(
 ) -> tuple[BoundVerdict, ...]:
     verdicts = []
     for constraint in constraints:
-        metric, _, statistic = constraint.metric.partition(".")
         reading = readings.get(constraint.metric)
-        verdicts.append(
-            BoundVerdict(
-                metric=metric,
-                statistic=statistic or None,
-                op=constraint.op,
-                value=constraint.bound,
-                unit=constraint.unit,
-                verdict=(
-                    constraint.verdict(reading.measurement)
-                    if reading
-                    else _verdict_by_median(constraint, readings)
-                ),
-            )
+        verdict = (
+            constraint.verdict(reading.measurement)
+            if reading
+            else _verdict_by_median(constraint, readings)
         )
+        verdicts.append(BoundVerdict.of(constraint, verdict))
     return tuple(verdicts)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.candidate import AdapterConfig, Recipe
-from autotune.constraint import Verdict
+from autotune.constraint import Constraint, Verdict
 from autotune.steps import OutcomeStatus
 
 from .documents import load_document
@@ -81,6 +81,19 @@ class BoundVerdict:
     value: float
     unit: str
     verdict: Verdict | None
+
+    @classmethod
+    def of(cls, constraint: Constraint, verdict: Verdict | None) -> BoundVerdict:
+        """Return ``constraint`` with the verdict on it."""
+        metric, _, statistic = constraint.metric.partition(".")
+        return cls(
+            metric=metric,
+            statistic=statistic or None,
+            op=constraint.op,
+            value=constraint.bound,
+            unit=constraint.unit,
+            verdict=verdict,
+        )
 
     @property
     def metric_name(self) -> str:

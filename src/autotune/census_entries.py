@@ -195,21 +195,11 @@ def _floors(
 
 
 def _bounds(subject: CensusSubject, metrics: Mapping[str, Measurement]) -> tuple[BoundVerdict, ...]:
-    verdicts = []
-    for constraint in subject.constraints:
-        metric, _, statistic = constraint.metric.partition(".")
-        measured = metrics.get(constraint.metric)
-        verdicts.append(
-            BoundVerdict(
-                metric=metric,
-                statistic=statistic or None,
-                op=constraint.op,
-                value=constraint.bound,
-                unit=constraint.unit,
-                verdict=constraint.verdict(measured) if measured else None,
-            )
-        )
-    return tuple(verdicts)
+    return tuple(
+        BoundVerdict.of(constraint, constraint.verdict(measured) if measured else None)
+        for constraint in subject.constraints
+        for measured in (metrics.get(constraint.metric),)
+    )
 
 
 def publish_census(report: HardwareReport, files: CensusFiles) -> int:
