@@ -10,6 +10,7 @@ from .runtime import child_result
 from .samples import LatencyBlocks, Measurements, pool_latency
 from .size import measure_size
 from .statistics import (
+    MINIMUM_ROUNDS,
     MINIMUM_SAMPLES,
     Comparison,
     SpeedVerdict,
@@ -26,6 +27,7 @@ from .statistics import (
 from .workload import make_workload, workload_digest
 
 __all__ = [
+    "MINIMUM_ROUNDS",
     "MINIMUM_SAMPLES",
     "BlockSettings",
     "BuiltModel",

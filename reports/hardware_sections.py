@@ -207,8 +207,8 @@ def _noise_section(calibration: Calibration) -> Section:
     during = calibration.conditions.get("during", {})
     rows = [(name, _share_text(fact)) for name, fact in during.items()]
     for one in calibration.noise:
-        low, high = one.ci95
-        ratio = f"ratio {one.ratio:.4f} [{low:.4f}, {high:.4f}]"
+        interval = f"[{one.ci95[0]:.4f}, {one.ci95[1]:.4f}]" if one.ci95 else "(few rounds)"
+        ratio = f"ratio {one.ratio:.4f} {interval}"
         text = f"{one.floor:.1%}: the same work twice, {ratio}, {one.rounds} rounds"
         rows.append((f"noise floor of {one.target}", text))
     return Section(

@@ -150,14 +150,14 @@ class NoiseFloor:
         target: device it was taken on.
         floor: 95th percentile of abs(ratio - 1), 0.02 is 2 %.
         ratio: duration under the first name over the second, typical round.
-        ci95: interval of ``ratio``; it should hold 1.
+        ci95: interval of ``ratio``, which should hold 1; null where the rounds are too few.
         rounds: pairs of blocks.
     """
 
     target: str
     floor: float
     ratio: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     rounds: int
 
 

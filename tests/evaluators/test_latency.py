@@ -80,9 +80,10 @@ def test_a_model_and_its_twin_can_be_compared_round_by_round(
     session: tuple[dict[str, Measurements], list[str]],
 ) -> None:
     first, second = (session[0][name]["latency.p50"].blocks for name in ("tiny", "twin"))
-    comparison = compare_latency(first, second, seed=0)
+    comparison = compare_latency(first, second)
     assert comparison.rounds == 4
-    assert comparison.ci95[0] <= comparison.ratio <= comparison.ci95[1]
+    assert 0.2 < comparison.ratio < 5
+    assert (comparison.ci95, comparison.verdict) == (None, "same")  # four rounds say nothing
 
 
 def test_high_percentiles_are_absent_below_their_sample_size(
