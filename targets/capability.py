@@ -117,7 +117,10 @@ def _proposals(provider: str) -> Sequence[Recipe]:
         )
 
     plain = [int4(128), int4(32), int4(16)]
-    plain.append(Recipe(provider=provider, precision=_INT8, block_size=32, accuracy_level=level))
+    plain += [
+        Recipe(provider=provider, precision=_INT8, block_size=block, accuracy_level=level)
+        for block in (128, 32)
+    ]
     if provider == "cpu":
         # Computing int4 products in fp32 keeps models with massive activations intact
         # (https://github.com/microsoft/onnxruntime/issues/29849), at a third of the speed.
