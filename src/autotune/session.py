@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
@@ -129,7 +130,7 @@ def prepare(
 
     Raises:
         UsageError: data, model or bounds that cannot work.
-        HardwareError: a target that is not here.
+        HardwareError: a target, or counters for a bound, that are not here.
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
@@ -142,8 +143,10 @@ def prepare(
         kind=config.kind,
         seed=config.seed,
     )
-    _check_bounds(config, task)
+    check_bounds_on_task(config.constraints, task.kind)
     targets = tuple(resolve_targets(config.target, executor))
+    if target_machine is None:
+        check_measurable(config.constraints, [target.provider for target in targets])
     versions = _versions(executor.capabilities())
     source = resolve_model(
         config.model,
@@ -158,6 +161,8 @@ def prepare(
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
     recipes, refused = _recipes(targets, source, target_machine)
+    if target_machine is not None:
+        check_bounds_on_target(config.constraints, target_machine, recipes)
     machine = read_machine()
     estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
     if target_machine is not None:  # what was measured there costs nothing here
@@ -190,18 +195,6 @@ def prepare(
         ),
         target_machine=target_machine,
     )
-
-
-def _check_bounds(config: RunConfig, task: Task) -> None:
-    for constraint in config.constraints:
-        name = constraint.metric.partition(".")[0]
-        if name == "tpot" and task.kind == "classification":
-            raise UsageError(
-                f"{constraint} cannot be measured: a classification makes no further tokens after"
-                " its decision; bound the latency instead, or ask for --task generation."
-            )
-        if name == "macro_f1" and task.kind != "classification":
-            raise UsageError(f"{constraint} needs labels, this task is {task.kind}; leave it out.")
 
 
 def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
