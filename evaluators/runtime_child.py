@@ -71,24 +71,6 @@ def _named(error: Exception, kind: str) -> RefusedError:
     return RefusedError("out_of_memory" if starved else kind, text)
 
 
-def usable_cores() -> int:
-    """Return physical cores this process may use: affinity, siblings and CPU quota counted."""
-    if not hasattr(os, "sched_getaffinity"):
-        return max(1, (os.cpu_count() or 2) // 2)
-    cpus = os.sched_getaffinity(0)
-    siblings = set()
-    for cpu in cpus:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        siblings.add(path.read_text() if path.exists() else str(cpu))
-    cores = len(siblings)
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.exists():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            cores = min(cores, max(1, int(limit) // int(period)))
-    return cores
-
-
 def refuse_native_code(folder: Path) -> None:
     """Refuse a model whose configuration makes the runtime load a foreign library."""
     path = folder / "genai_config.json"
@@ -350,7 +332,7 @@ def latency(
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Load the model, do what ``request`` asks (latency before score) and return the result."""
-    threads = request["threads"] or usable_cores()
+    threads = request["threads"] or _USAGE.usable_cores()
     work = request.get("latency")
     meters = work and _METERS.Meters(
         provider=request["provider"],

@@ -1,19 +1,38 @@
-"""What the operating system counts for this process: memory, waiting, interruptions.
+"""What the system allows this process and counts for it: cores, memory, waiting.
 
 Loaded by its path into the measuring child, like ``meters``; standard library only.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Usage", "peak_bytes", "pss_bytes", "read_usage", "used_since"]
+__all__ = ["Usage", "peak_bytes", "pss_bytes", "read_usage", "usable_cores", "used_since"]
 
 _NANO = 1e-9
 # Of one reading: interruptions, seconds on a core, seconds waiting for one; None: not told.
 Usage = tuple[int | None, float | None, float | None]
+
+
+def usable_cores() -> int:
+    """Return physical cores this process may use: affinity, siblings and CPU quota counted."""
+    if not hasattr(os, "sched_getaffinity"):
+        return max(1, (os.cpu_count() or 2) // 2)
+    cpus = os.sched_getaffinity(0)
+    siblings = set()
+    for cpu in cpus:
+        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(path.read_text() if path.exists() else str(cpu))
+    cores = len(siblings)
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            cores = min(cores, max(1, int(limit) // int(period)))
+    return cores
 
 
 def read_usage() -> Usage:

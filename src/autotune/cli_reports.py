@@ -128,18 +128,10 @@ def census(
         trust_remote_code=False,
     )
     if export is not None:
-        unused = {
-            "--output": output,
-            "--html": html,
-            "--json": as_json,
-            "--assert": asserted,
-            "--no-calibration": no_calibration,
-            "--max-latency": max_latency,
-            "--max-memory": max_memory,
-            "--max-size": max_size,
-            "--constraint": constraint,
-        }
-        refuse_flags(unused, why="--export measures nothing")
+        ends = {"--output": output, "--html": html, "--json": as_json, "--assert": asserted}
+        limits = {"--max-latency": max_latency, "--max-memory": max_memory, "--max-size": max_size}
+        others = {"--constraint": constraint, "--no-calibration": no_calibration}
+        refuse_flags({**ends, **limits, **others}, why="--export measures nothing")
         raise typer.Exit(run_export(config, export))
     request = CensusRequest(
         config=config, rounds=rounds, calibrates=not no_calibration, asserted=facts

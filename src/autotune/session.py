@@ -160,9 +160,7 @@ def prepare(
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-    recipes, refused = _recipes(targets, source, target_machine)
-    if target_machine is not None:
-        check_bounds_on_target(config.constraints, target_machine, recipes)
+    recipes, refused = _recipes(config, targets, source, target_machine)
     machine = read_machine()
     estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
     if target_machine is not None:  # what was measured there costs nothing here
@@ -204,10 +202,16 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _recipes(
-    targets: Sequence[Target], source: ModelSource, target_machine: TargetMachine | None
+    config: RunConfig,
+    targets: Sequence[Target],
+    source: ModelSource,
+    target_machine: TargetMachine | None,
 ) -> tuple[tuple[Recipe, ...], tuple[Refusal, ...]]:
+    """Return what can be tried and what is refused; bounds must be told of what can be."""
     if target_machine is not None:
-        return target_machine.recipes({target.provider for target in targets})
+        told, left_out = target_machine.recipes({target.provider for target in targets})
+        check_bounds_on_target(config.constraints, target_machine, told)
+        return told, left_out
     recipes: list[Recipe] = []
     refused: list[Refusal] = []
     for target in targets:
