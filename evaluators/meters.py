@@ -196,8 +196,8 @@ def _packages(root: Path) -> dict[str, tuple[Path, float]]:
             found[name] = (zone / "energy_uj", _range_j(zone))
     if not found:
         raise MeterError(
-            "the system shows no energy counter of the processor (no package in"
-            " /sys/class/powercap; virtual machines have none)"
+            "the system shows no energy counter of the processor: no package in"
+            " /sys/class/powercap, as in virtual machines"
         )
     for path, _ in found.values():
         _joules(path)

@@ -217,11 +217,14 @@ def _noisy(grade: Grade, reasons: Sequence[str]) -> str:
 
 
 def _noise_of_hardware(report: HardwareReport) -> str:
-    """Return why the times are not certain: the census's own session counts where it is known."""
-    if report.census is not None and report.census.noise is not None:
-        return report.census.noise.warning
-    calibration = report.calibration
-    return _noisy(calibration.grade, calibration.grade_reasons) if calibration else ""
+    """Return why the times are not certain: the session of the census, or the calibration.
+
+    The calibration alone has an A/A test, the census alone saw what was beside its timings.
+    """
+    census, calibration = report.census, report.calibration
+    found = [census.noise.warning] if census and census.noise else []
+    found += [_noisy(calibration.grade, calibration.grade_reasons)] if calibration else []
+    return "; ".join(dict.fromkeys(filter(None, found)))
 
 
 def of_hardware(report: HardwareReport) -> Evidence:

@@ -281,5 +281,10 @@ def test_a_census_beside_other_work_says_so_whatever_the_calibration_saw() -> No
     assert "Noise while timing: grade C, noisy (a hog; waited 50.2%)." in text_of(beside)
     assert of_hardware(beside).origin.noisy == "a hog"
     quiet = replace(hog, grade="B")
-    assert of_hardware(replace(made, census=replace(made.census, noise=quiet))).origin.noisy == ""
+    calm = replace(made, census=replace(made.census, noise=quiet))
+    assert of_hardware(calm).origin.noisy == ""
+    # What an A/A test of the machine showed is not undone by a session without one.
+    assert made.calibration is not None
+    loud = replace(made.calibration, grade="C", grade_reasons=("15 % between equals",))
+    assert of_hardware(replace(calm, calibration=loud)).origin.noisy == "15 % between equals"
     assert from_plain(HardwareReport, to_plain(beside)) == beside
