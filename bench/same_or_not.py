@@ -37,7 +37,7 @@ _PER_BLOCK = 16
 _WORDS = "the of and to in for is on that by this with you it not or be are from at as your all"
 
 
-def _rows(model_dir: Path, *, words: int, new_tokens: int) -> RowSet:
+def random_prompts(model_dir: Path, *, words: int, new_tokens: int) -> RowSet:
     """Return 64 prompts of random common words; random letters would not survive a tokenizer."""
     tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
     random = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def main() -> None:
     models = [BuiltModel(name=name, path=arguments.model, provider="cpu") for name in names]
     if arguments.other:
         models.append(BuiltModel(name="other", path=arguments.other, provider="cpu"))
-    workload = make_workload(_rows(arguments.model, words=24, new_tokens=2), n=64, seed=0)
+    workload = make_workload(random_prompts(arguments.model, words=24, new_tokens=2), n=64, seed=0)
     began = time.monotonic()
     with LocalExecutor() as executor:
         found = measure_latency(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune.calibration import DeviceCalibration, Grade, NoiseFloor
+from autotune.calibration import DeviceCalibration, Grade, NoiseFloor, SessionNoise
 from autotune.candidate import Recipe
 from autotune.errors import UsageError
 from autotune.measurement import Measurement
@@ -202,6 +202,7 @@ class Census:
         seed: of workload, order and bootstrap.
         rounds: fresh processes per recipe.
         method: how it was taken, for people.
+        noise: how quiet the machine was while the recipes were timed; null: not known.
         digest: SHA-256 of all of the above, see ``sealed``.
     """
 
@@ -211,6 +212,7 @@ class Census:
     seed: int
     rounds: int
     method: str
+    noise: SessionNoise | None = None
     digest: str = ""
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.calibration import DeviceCalibration, Rate
+from autotune.calibration import DeviceCalibration, Rate, SessionNoise
 from autotune.units import format_duration, format_quantity, format_size
 
 from .hardware_report import Calibration, Census, CensusEntry, HardwareReport, ReportedFact
+from .wording import unmeasured_lines
 
 __all__ = ["Section", "fact_text", "hardware_sections", "headline", "rate_text"]
 
@@ -229,7 +230,10 @@ _CENSUS_METRICS = (
     "latency.p95",
     "ttft.p50",
     "tpot.p50",
+    "energy",
+    "energy_per_token",
     "memory",
+    "device_memory",
     "size",
     "load",
     "distortion",
@@ -252,9 +256,7 @@ def _census_section(census: Census) -> Section:
         for entry in census.entries
     ]
     failures = [f"{entry.name}: {entry.reason}" for entry in census.entries if entry.reason]
-    absent = {
-        f"{name}: {reason}" for entry in census.entries for name, reason in entry.unmeasured.items()
-    }
+    absent = {line for entry in census.entries for line in unmeasured_lines(entry.unmeasured)}
     return Section(
         title=f"Census of {census.model.hub_id or census.model.spec}",
         columns=("recipe", "target", "outcome", *metrics),
@@ -262,10 +264,20 @@ def _census_section(census: Census) -> Section:
         notes=(
             f"Workload {census.workload.digest[:12]}: {census.workload.statement}.",
             f"{census.method}.",
+            *_noise_notes(census.noise),
             *failures,
             *sorted(absent),
         ),
     )
+
+
+def _noise_notes(noise: SessionNoise | None) -> Iterator[str]:
+    """Yield how quiet the machine was while the recipes were timed, with the shares."""
+    if noise is None:
+        return
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in noise.shares.items())
+    grade = f"grade {noise.grade}, noisy" if noise.warning else f"grade {noise.grade}"
+    yield f"Noise while timing: {grade} ({'; '.join([*noise.reasons, shares])})."
 
 
 def _metric_text(entry: CensusEntry, name: str) -> str:

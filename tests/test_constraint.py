@@ -28,6 +28,9 @@ def _measured(
         ("ttft<=1s", "ttft.p95", "<=", 1.0),
         ("memory<=4GiB", "memory", "<=", 2.0**32),
         ("size<=100MB", "size", "<=", 1e8),
+        ("energy<=0.5J", "energy", "<=", 0.5),
+        ("energy_per_token<=2mJ", "energy_per_token", "<=", 0.002),
+        ("device_memory<=8GB", "device_memory", "<=", 8e9),
         ("accuracy>=0.9", "accuracy", ">=", 0.9),
         ("macro_f1>=85%", "macro_f1", ">=", 0.85),
     ],
@@ -139,4 +142,4 @@ def test_a_measurement_has_samples() -> None:
 
 def test_statistics_have_the_unit_of_their_metric() -> None:
     assert {metric_unit(f"{name}.p95") for name in ("latency", "ttft", "tpot")} == {"s"}
-    assert {metric_unit(name) for name in METRIC_UNITS} == {"s", "B", "1", "nat"}
+    assert {metric_unit(name) for name in METRIC_UNITS} == {"s", "B", "J", "1", "nat"}

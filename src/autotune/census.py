@@ -14,19 +14,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune.candidate import Candidate
-from autotune.census_entries import CensusFiles, CensusSubject, Tried, census_of, publish_census
+from autotune.census_entries import (
+    CensusFiles,
+    CensusSubject,
+    Timings,
+    Tried,
+    census_of,
+    publish_census,
+)
 from autotune.config import RunConfig
 from autotune.hardware import read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
-from autotune.measurement import Measurement
-from autotune.narrate import Narrator, summary_of
+from autotune.narrate import Narrator, summary_of, warn_of_noise
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import model_facts, workload_facts
 from autotune.reports import Census, HardwareReport
 from autotune.session import Session, prepare
 from autotune.step_runner import Bench, StepRunner
-from autotune.steps import MeasureStep, Outcome, OutcomeStatus, ScoreStep
+from autotune.steps import MeasureStep, OutcomeStatus, ScoreStep
 from autotune.targets import Executor, LocalExecutor
 
 __all__ = ["CensusRequest", "Workshop", "build_every", "open_workshop", "run_census"]
@@ -126,14 +132,7 @@ def _take(workshop: Workshop, request: CensusRequest, report: HardwareReport) ->
         for one in tried
         if one.folder is not None
     }
-    timed: Mapping[str, dict[str, Measurement]] = {}
-    failures: dict[str, Outcome] = {}
-    if candidates:
-        step = MeasureStep(candidates=tuple(candidates.values()), rounds=request.rounds)
-        outcome = StepRunner(workshop.bench).run(step)
-        timed = outcome.measurements
-        if outcome.status is not OutcomeStatus.MEASURED:
-            failures = dict.fromkeys(candidates, outcome)
+    timings = _time(workshop, candidates, rounds=request.rounds) if candidates else Timings()
     session = workshop.session
     subject = CensusSubject(
         model=model_facts(session),
@@ -144,5 +143,19 @@ def _take(workshop: Workshop, request: CensusRequest, report: HardwareReport) ->
         seed=session.config.seed,
         rounds=request.rounds,
     )
-    timings = {name: timed.get(candidate.name, {}) for name, candidate in candidates.items()}
-    return census_of(subject, tried, timed=timings, failures=failures, report=report)
+    return census_of(subject, tried, timings, report)
+
+
+def _time(workshop: Workshop, candidates: Mapping[str, Candidate], *, rounds: int) -> Timings:
+    """Return what timing ``candidates`` (by recipe name) brings."""
+    step = MeasureStep(candidates=tuple(candidates.values()), rounds=rounds)
+    outcome = StepRunner(workshop.bench).run(step)
+    if outcome.status is not OutcomeStatus.MEASURED:
+        return Timings(failures=dict.fromkeys(candidates, outcome))
+    warn_of_noise(workshop.progress, outcome.noise)
+    names = {name: candidate.name for name, candidate in candidates.items()}
+    return Timings(
+        found={name: outcome.measurements.get(long, {}) for name, long in names.items()},
+        unmeasured={name: outcome.unmeasured.get(long, {}) for name, long in names.items()},
+        noise=outcome.noise,
+    )

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autotune.bounds import check_bounds_on_task, check_measurable
 from autotune.bundle import OpenBundle, open_bundle, write_bundle
 from autotune.candidate import Recipe
 from autotune.census import build_every, open_workshop
@@ -19,6 +20,7 @@ from autotune.census_entries import (
     METHOD,
     CensusFiles,
     CensusSubject,
+    Timings,
     Tried,
     census_of,
     publish_census,
@@ -29,12 +31,13 @@ from autotune.errors import AutotuneError, BuildError, HardwareError, OutputErro
 from autotune.evaluators import (
     BlockSettings,
     BuiltModel,
-    Measurements,
+    Surroundings,
     measure_latency,
     measure_size,
 )
 from autotune.hardware import read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
+from autotune.narrate import warn_of_noise
 from autotune.progress import Progress
 from autotune.reports import BundledRecipe, Census, HardwareReport
 from autotune.step_runner import WARM_UP_MOST, failed
@@ -140,6 +143,9 @@ def run_bundle_census(path: Path, request: BundleRequest, files: CensusFiles) ->
     with LocalExecutor() as executor:
         targets = {one.provider: one for one in resolve_targets(request.target, executor)}
         _check_any(opened, targets)
+        check_bounds_on_task(request.constraints, opened.workload.rows.kind)
+        held = {one.recipe.provider for one in opened.bundle.recipes if one.folder}
+        check_measurable(request.constraints, sorted(held & set(targets)))
         machine = MachineRequest(calibrates=request.calibrates, asserted=asserted)
         report = take_hardware_report(machine, executor=executor, progress=progress)
         site = _Site(
@@ -170,7 +176,7 @@ def _take(site: _Site, report: HardwareReport) -> Census:
         else _absent(one, names[one.recipe.provider], site.request.target, report)
         for one in tried
     ]
-    timed, failures = _time(site, tried)
+    timings = _time(site, tried)
     subject = CensusSubject(
         model=bundle.model,
         workload=bundle.workload,
@@ -181,7 +187,7 @@ def _take(site: _Site, report: HardwareReport) -> Census:
         rounds=site.request.rounds,
         method=f"{METHOD}; bundle {opened.digest[:12]}, built on {bundle.device}",
     )
-    return census_of(subject, tried, timed=timed, failures=failures, report=report)
+    return census_of(subject, tried, timings, report)
 
 
 def _target_names(recipes: Sequence[Recipe], targets: Mapping[str, Target]) -> dict[str, str]:
@@ -223,10 +229,8 @@ def _absent(one: Tried, name: str, asked: str, report: HardwareReport) -> Tried:
     return replace(one, status=OutcomeStatus.UNSUPPORTED, reason=reason, folder=None)
 
 
-def _time(
-    site: _Site, tried: Sequence[Tried]
-) -> tuple[dict[str, Measurements], dict[str, Outcome]]:
-    """Return timings, and why a model has none, by recipe name."""
+def _time(site: _Site, tried: Sequence[Tried]) -> Timings:
+    """Return what timing the builds brings."""
     opened, progress = site.opened, site.progress
     models = [
         BuiltModel(
@@ -239,6 +243,7 @@ def _time(
         if one.folder is not None
     ]
     failures: dict[str, Outcome] = {}
+    around: list[Surroundings] = []
 
     def on_failure(name: str, error: AutotuneError) -> None:
         failures[name] = _failure(error)
@@ -257,9 +262,13 @@ def _time(
             ),
             on_failure=on_failure,
             on_progress=lambda text: progress.working(text, silent=True),
+            on_surroundings=around.append,
         )
     progress.rest()
-    return timed, failures
+    (session,) = around
+    noise = session.noise(follows_own_work=True)
+    warn_of_noise(progress, noise)
+    return Timings(found=timed, failures=failures, unmeasured=session.unmeasured, noise=noise)
 
 
 def _failure(error: AutotuneError) -> Outcome:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from autotune.calibration import DeviceCalibration, forward_operations
+from autotune.calibration import DeviceCalibration, SessionNoise, forward_operations
 from autotune.candidate import Precision, Recipe
 from autotune.constraint import Constraint
 from autotune.errors import OutputError
@@ -35,7 +35,15 @@ from autotune.reports import (
 )
 from autotune.steps import Outcome, OutcomeStatus
 
-__all__ = ["METHOD", "CensusFiles", "CensusSubject", "Tried", "census_of", "publish_census"]
+__all__ = [
+    "METHOD",
+    "CensusFiles",
+    "CensusSubject",
+    "Timings",
+    "Tried",
+    "census_of",
+    "publish_census",
+]
 
 METHOD = "interleaved blocks in random order, a fresh process per block"
 # The data types in which the calibration multiplies, by the precision of a recipe.
@@ -88,6 +96,23 @@ class Tried:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timings:
+    """What timing the builds brought, by recipe name.
+
+    Attributes:
+        found: numbers of those that were timed.
+        failures: why others with a build were not.
+        unmeasured: of those that were timed, why a metric has no number.
+        noise: how quiet the machine was meanwhile; None where nothing was timed.
+    """
+
+    found: Mapping[str, Mapping[str, Measurement]] = field(default_factory=dict)
+    failures: Mapping[str, Outcome] = field(default_factory=dict)
+    unmeasured: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    noise: SessionNoise | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CensusFiles:
     """Where the report goes: a document, a page, and the document on stdout instead of a view."""
 
@@ -109,9 +134,7 @@ class CensusFiles:
 def census_of(
     subject: CensusSubject,
     tried: Sequence[Tried],
-    *,
-    timed: Mapping[str, Mapping[str, Measurement]],
-    failures: Mapping[str, Outcome],
+    timings: Timings,
     report: HardwareReport,
 ) -> Census:
     """Return the sealed census.
@@ -119,15 +142,10 @@ def census_of(
     Args:
         subject: what was measured.
         tried: every recipe.
-        timed: timings by recipe name, of those that were timed.
-        failures: why others with a build were not, by recipe name.
+        timings: of those with a build.
         report: of this machine, whose calibration gives the floors.
     """
-    entries = tuple(
-        _entry(subject, one, timed.get(name, {}), failures.get(name), report)
-        for one in tried
-        for name in [one.recipe.name]
-    )
+    entries = tuple(_entry(subject, one, timings, report) for one in tried)
     return sealed(
         Census(
             model=subject.model,
@@ -136,6 +154,7 @@ def census_of(
             seed=subject.seed,
             rounds=subject.rounds,
             method=subject.method,
+            noise=timings.noise,
         )
     )
 
@@ -143,15 +162,15 @@ def census_of(
 def _entry(
     subject: CensusSubject,
     tried: Tried,
-    timings: Mapping[str, Measurement],
-    failure: Outcome | None,
+    timings: Timings,
     report: HardwareReport,
 ) -> CensusEntry:
     recipe = tried.recipe
-    metrics = {**tried.metrics, **timings}
+    timed, failure = timings.found.get(recipe.name, {}), timings.failures.get(recipe.name)
+    metrics = {**tried.metrics, **timed}
     target = subject.targets[recipe.provider]
     status, reason = tried.status, tried.reason
-    if status is OutcomeStatus.MEASURED and not timings:
+    if status is OutcomeStatus.MEASURED and not timed:
         status = failure.status if failure else OutcomeStatus.CRASHED
         reason = (failure.reason if failure else "") or "it was not timed"
     return CensusEntry(
@@ -162,7 +181,7 @@ def _entry(
         reason=reason,
         model_digest=tried.digest,
         metrics=metrics,
-        unmeasured={"energy": "this version reads no energy counters"},
+        unmeasured=dict(timings.unmeasured.get(recipe.name, {})),
         floors=_floors(subject, recipe, metrics, report, target),
         bounds=_bounds(subject, metrics),
     )

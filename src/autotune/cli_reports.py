@@ -71,6 +71,7 @@ def census(
     max_latency: _Bound = None,
     max_memory: _Bound = None,
     max_size: _Bound = None,
+    constraint: _General = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything.  [default: 0]")] = None,
     export: Annotated[
         Path | None, typer.Option(help="Build only, into this folder, to measure elsewhere.")
@@ -98,7 +99,7 @@ def census(
     files = CensusFiles(output=output, html=html, as_json=as_json)
     facts = tuple(asserted or ())
     maxima = {"latency.p95": max_latency, "memory": max_memory, "size": max_size}
-    bounds = Bounds(maxima=maxima)
+    bounds = Bounds(maxima=maxima, general=tuple(constraint or ()))
     if bundle is not None:
         brought = {"--model": model, "--data": data, "--template": template}
         rest = {"--export": export, "--seed": None if seed is None else str(seed)}
@@ -127,17 +128,10 @@ def census(
         trust_remote_code=False,
     )
     if export is not None:
-        unused = {
-            "--output": output,
-            "--html": html,
-            "--json": as_json,
-            "--assert": asserted,
-            "--no-calibration": no_calibration,
-            "--max-latency": max_latency,
-            "--max-memory": max_memory,
-            "--max-size": max_size,
-        }
-        refuse_flags(unused, why="--export measures nothing")
+        ends = {"--output": output, "--html": html, "--json": as_json, "--assert": asserted}
+        limits = {"--max-latency": max_latency, "--max-memory": max_memory, "--max-size": max_size}
+        others = {"--constraint": constraint, "--no-calibration": no_calibration}
+        refuse_flags({**ends, **limits, **others}, why="--export measures nothing")
         raise typer.Exit(run_export(config, export))
     request = CensusRequest(
         config=config, rounds=rounds, calibrates=not no_calibration, asserted=facts

@@ -14,14 +14,23 @@ from typing import Literal
 
 from autotune.errors import UsageError
 from autotune.measurement import METRIC_UNITS, Measurement, metric_unit
-from autotune.units import format_quantity, parse_duration, parse_fraction, parse_size
+from autotune.units import (
+    format_quantity,
+    parse_duration,
+    parse_energy,
+    parse_fraction,
+    parse_size,
+)
 
 __all__ = ["Constraint", "Verdict", "parse_constraint"]
 
 # Statistic that a bare metric name stands for; --max-latency is the p95 by definition.
 _DEFAULT_STATISTIC = {"latency": "p95", "ttft": "p95", "tpot": "p95"}
 _STATISTICS = ("p50", "p90", "p95")
-_BOUNDABLE = ("latency", "ttft", "tpot", "memory", "size", "accuracy", "macro_f1")
+_BOUNDABLE = (
+    *("latency", "ttft", "tpot", "memory", "device_memory", "size"),
+    *("energy", "energy_per_token", "accuracy", "macro_f1"),
+)
 _FORM = re.compile(r"\s*([a-z_0-9]+)(?:\.([a-z0-9]+))?\s*(<=|>=)\s*(.+?)\s*")
 
 
@@ -68,11 +77,13 @@ def _parse_bound(text: str, unit: str, what: str) -> float:
         return parse_duration(text, what=what)
     if unit == "B":
         return parse_size(text, what=what)
+    if unit == "J":
+        return parse_energy(text, what=what)
     return parse_fraction(text, what=what)
 
 
 def parse_constraint(text: str) -> Constraint:
-    """Return the constraint written as ``tpot.p95<=50ms``, ``accuracy>=0.9``, ``size<=100MB``.
+    """Return the constraint written as ``tpot.p95<=50ms``, ``energy<=0.5J``, ``accuracy>=0.9``.
 
     Raises:
         UsageError: not of that form, or a metric that nothing measures.

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
@@ -129,7 +130,7 @@ def prepare(
 
     Raises:
         UsageError: data, model or bounds that cannot work.
-        HardwareError: a target that is not here.
+        HardwareError: a target, or counters for a bound, that are not here.
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
@@ -142,8 +143,10 @@ def prepare(
         kind=config.kind,
         seed=config.seed,
     )
-    _check_bounds(config, task)
+    check_bounds_on_task(config.constraints, task.kind)
     targets = tuple(resolve_targets(config.target, executor))
+    if target_machine is None:
+        check_measurable(config.constraints, [target.provider for target in targets])
     versions = _versions(executor.capabilities())
     source = resolve_model(
         config.model,
@@ -157,7 +160,7 @@ def prepare(
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-    recipes, refused = _recipes(targets, source, target_machine)
+    recipes, refused = _recipes(config, targets, source, target_machine)
     machine = read_machine()
     estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
     if target_machine is not None:  # what was measured there costs nothing here
@@ -192,18 +195,6 @@ def prepare(
     )
 
 
-def _check_bounds(config: RunConfig, task: Task) -> None:
-    for constraint in config.constraints:
-        name = constraint.metric.partition(".")[0]
-        if name == "tpot" and task.kind == "classification":
-            raise UsageError(
-                f"{constraint} cannot be measured: a classification makes no further tokens after"
-                " its decision; bound the latency instead, or ask for --task generation."
-            )
-        if name == "macro_f1" and task.kind != "classification":
-            raise UsageError(f"{constraint} needs labels, this task is {task.kind}; leave it out.")
-
-
 def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
     found = {str(name): str(version) for name, version in capabilities["versions"].items()}
     found["device-class"] = str(capabilities["device_class"])
@@ -211,10 +202,16 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _recipes(
-    targets: Sequence[Target], source: ModelSource, target_machine: TargetMachine | None
+    config: RunConfig,
+    targets: Sequence[Target],
+    source: ModelSource,
+    target_machine: TargetMachine | None,
 ) -> tuple[tuple[Recipe, ...], tuple[Refusal, ...]]:
+    """Return what can be tried and what is refused; bounds must be told of what can be."""
     if target_machine is not None:
-        return target_machine.recipes({target.provider for target in targets})
+        told, left_out = target_machine.recipes({target.provider for target in targets})
+        check_bounds_on_target(config.constraints, target_machine, told)
+        return told, left_out
     recipes: list[Recipe] = []
     refused: list[Refusal] = []
     for target in targets:

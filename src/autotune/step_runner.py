@@ -26,6 +26,7 @@ from autotune.evaluators import (
     BlockSettings,
     BuiltModel,
     Scored,
+    Surroundings,
     Workload,
     measure_latency,
     measure_size,
@@ -293,6 +294,7 @@ class StepRunner:
             told = {c.name: dict(census[c.recipe.name]) for c in step.candidates}
             return Outcome(status=OutcomeStatus.MEASURED, measurements=told)
         models = [self._model(c, self.built(c, ledger)) for c in step.candidates]
+        around: list[Surroundings] = []
         with ledger.timed("measure"):
             found = measure_latency(
                 models,
@@ -302,8 +304,15 @@ class StepRunner:
                 seed=self._bench.seed,
                 executor=self._bench.executor,
                 settings=BlockSettings(warm_up_most=WARM_UP_MOST, log_path=self._log("measure")),
+                on_surroundings=around.append,
             )
-        return Outcome(status=OutcomeStatus.MEASURED, measurements=found)
+        (session,) = around
+        return Outcome(
+            status=OutcomeStatus.MEASURED,
+            measurements=found,
+            unmeasured={name: dict(gaps) for name, gaps in session.unmeasured.items()},
+            noise=session.noise(follows_own_work=True),
+        )
 
     def _test(self, step: TestStep, ledger: _Ledger) -> Outcome:
         parts = [

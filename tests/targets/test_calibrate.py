@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -385,3 +386,15 @@ def test_the_grade_is_that_of_the_worst_and_says_why(
         Disturbance(load=load, steal=steal, pressure=pressure, throttled=throttled), floor
     )
     assert (found[0], len(found[1])) == (grade, reasons)
+
+
+@pytest.mark.parametrize(("waited", "grade"), [(0.004, "A"), (0.05, "B"), (0.5, "C")])
+def test_waiting_of_the_timed_threads_counts_and_may_stand_for_load_and_pressure(
+    waited: float, grade: str
+) -> None:
+    gone = unknown("no counter")
+    found = disturbance(
+        conditions(), conditions(), seconds=1.0, usable_cores=2.0, waited=detected(waited)
+    )
+    found = replace(found, load=gone, pressure=gone)
+    assert grade_noise(found, 0.01)[0] == grade
