@@ -33,6 +33,7 @@ class BlockSettings:
         warm_up_most: requests after which timing starts, settled or not.
         warm_up_tolerance: the process is warm when the running medians of its last
             three requests agree within this share.
+        hopeless_s: a block stops after three requests whose median is above; None never.
         timeout_s: of one block, loading included.
         log_path: where the children's output goes; empty discards it.
     """
@@ -41,6 +42,7 @@ class BlockSettings:
     warm_up_least: int = 3
     warm_up_most: int = 20
     warm_up_tolerance: float = 0.02
+    hopeless_s: float | None = None
     timeout_s: float = 600.0
     log_path: str = ""
 
@@ -80,6 +82,7 @@ def latency_job(
             "most": settings.warm_up_most,
             "tolerance": settings.warm_up_tolerance,
         },
+        "hopeless_s": settings.hopeless_s,
     }
     return child_job(
         model,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autotune.bundle import OpenBundle, open_bundle, write_bundle
 from autotune.candidate import Recipe
-from autotune.census import build_every, open_workshop
+from autotune.census import CensusScope, build_every, open_workshop
 from autotune.census_entries import (
     METHOD,
     CensusFiles,
@@ -33,10 +33,11 @@ from autotune.evaluators import (
     measure_latency,
     measure_size,
 )
-from autotune.hardware import read_assertions
+from autotune.hardware import asks_of_census, read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
 from autotune.progress import Progress
 from autotune.reports import BundledRecipe, Census, HardwareReport
+from autotune.search import hopeless_latency_s
 from autotune.step_runner import WARM_UP_MOST, failed
 from autotune.steps import Outcome, OutcomeStatus
 from autotune.targets import Executor, LocalExecutor, Target, families, resolve_targets
@@ -53,6 +54,7 @@ class BundleRequest:
         target: ``auto`` or names separated by commas.
         constraints: bounds.
         rounds: fresh processes per recipe, at least 2 for a 95th percentile.
+        requests: timed per process; None is what the bundle says.
         calibrates: measure the machine's rates as well, for the floors.
         asserted: ``KEY=VALUE``, facts that a person knows.
     """
@@ -60,6 +62,7 @@ class BundleRequest:
     target: str = "auto"
     constraints: tuple[Constraint, ...] = ()
     rounds: int = 2
+    requests: int | None = None
     calibrates: bool = True
     asserted: tuple[str, ...] = ()
 
@@ -86,7 +89,7 @@ def refuse_flags(flags: Mapping[str, object], *, why: str) -> None:
         raise UsageError(f"{why}, got {', '.join(given)}; leave that out.")
 
 
-def run_export(config: RunConfig, path: Path) -> int:
+def run_export(config: RunConfig, path: Path, scope: CensusScope | None = None) -> int:
     """Build every recipe here and write the bundle ``path``; return the exit code 0.
 
     Raises:
@@ -100,7 +103,7 @@ def run_export(config: RunConfig, path: Path) -> int:
             f"--export {str(path)!r} is a new folder in one that exists, and nothing is"
             " overwritten; choose another name."
         )
-    with open_workshop(config) as workshop:
+    with open_workshop(config, scope or CensusScope()) as workshop:
         tried = build_every(workshop)
         if not any(one.folder for one in tried):
             raise BuildError(
@@ -140,7 +143,9 @@ def run_bundle_census(path: Path, request: BundleRequest, files: CensusFiles) ->
     with LocalExecutor() as executor:
         targets = {one.provider: one for one in resolve_targets(request.target, executor)}
         _check_any(opened, targets)
-        machine = MachineRequest(calibrates=request.calibrates, asserted=asserted)
+        machine = MachineRequest(
+            asks=asks_of_census(request.target), calibrates=request.calibrates, asserted=asserted
+        )
         report = take_hardware_report(machine, executor=executor, progress=progress)
         site = _Site(
             opened=opened, request=request, targets=targets, executor=executor, progress=progress
@@ -249,11 +254,13 @@ def _time(
             models,
             opened.workload,
             rounds=site.request.rounds,
-            requests_per_block=opened.bundle.requests_per_block,
+            requests_per_block=site.request.requests or opened.bundle.requests_per_block,
             seed=opened.bundle.seed,
             executor=site.executor,
             settings=BlockSettings(
-                warm_up_most=WARM_UP_MOST, log_path=str(Path(logs) / "measure.log")
+                warm_up_most=WARM_UP_MOST,
+                hopeless_s=hopeless_latency_s(site.request.constraints),
+                log_path=str(Path(logs) / "measure.log"),
             ),
             on_failure=on_failure,
             on_progress=lambda text: progress.working(text, silent=True),

@@ -39,6 +39,7 @@ from autotune.passes import (
     FinetunePass,
     MergePass,
     Origin,
+    OtherPython,
     Pass,
     produce,
 )
@@ -63,7 +64,6 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
     "timed_out": OutcomeStatus.TIMED_OUT,
     "out_of_memory": OutcomeStatus.OUT_OF_MEMORY,
 }
-_CENSUS_ROWS = 64
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
@@ -79,10 +79,12 @@ class Bench:
         validation, test: rows to score on.
         workload: requests to time.
         rungs: fractions that a training stops at, rising, the last one 1.
-        requests_per_block: requests timed per fresh process.
+        requests_per_block: requests timed per fresh process; on twice as many rows the
+            untrained model is scored.
+        hopeless_s: a model whose requests take longer is not asked all of them; None asks.
         seed: of measurement orders and bootstraps.
         log_dir: where children's output goes.
-        interpreters: Python by provider, where it is not this one.
+        others: interpreters that run models, by provider, where it is not this one.
         target_census: what running costs on another machine, by recipe name, then by
             metric; with it nothing is timed here.
     """
@@ -97,9 +99,10 @@ class Bench:
     workload: Workload
     rungs: tuple[float, ...]
     requests_per_block: int
+    hopeless_s: float | None
     seed: int
     log_dir: Path
-    interpreters: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, OtherPython] = field(default_factory=dict)
     target_census: Mapping[str, Mapping[str, Measurement]] | None = None
 
 
@@ -193,14 +196,17 @@ class StepRunner:
     def built(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
         """Return the built graph of ``candidate``, making whatever is missing.
 
-        Always with this interpreter: the target's need not have torch (decision 006).
+        Always with this interpreter: the target's need not have torch (decision 006). The
+        target's proves what was built.
         """
         ledger = ledger or _Ledger()
         model = self._bench.model
         if candidate.adapter is not None:
             model = self.merged(candidate, ledger)
         return self._produce(
-            BuildPass(recipe=candidate.recipe),
+            BuildPass(
+                recipe=candidate.recipe, prover=self._bench.others.get(candidate.recipe.provider)
+            ),
             {"model": model},
             "build",
             ledger,
@@ -231,7 +237,7 @@ class StepRunner:
         rows = self._bench.validation
         if candidate.adapter is not None:
             return rows
-        return replace(rows, rows=rows.rows[:_CENSUS_ROWS])
+        return replace(rows, rows=rows.rows[: 2 * self._bench.requests_per_block])
 
     def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
         built = self.built(candidate, ledger)
@@ -250,12 +256,13 @@ class StepRunner:
     ) -> Scored:
         """Return the score of a graph on ``rows``; the store remembers it, for it never varies."""
         bench = self._bench
+        other = bench.others.get(candidate.recipe.provider)
         key = digest(
             {
                 "graph": built.digest,
                 "rows": digest(to_plain(rows)),
                 "provider": candidate.recipe.provider,
-                "versions": dict(bench.versions),
+                "versions": {**bench.versions, **(other.versions if other else {})},
             }
         )
         with bench.store.lock(key):
@@ -301,7 +308,11 @@ class StepRunner:
                 requests_per_block=self._bench.requests_per_block,
                 seed=self._bench.seed,
                 executor=self._bench.executor,
-                settings=BlockSettings(warm_up_most=WARM_UP_MOST, log_path=self._log("measure")),
+                settings=BlockSettings(
+                    warm_up_most=WARM_UP_MOST,
+                    hopeless_s=self._bench.hopeless_s,
+                    log_path=self._log("measure"),
+                ),
             )
         return Outcome(status=OutcomeStatus.MEASURED, measurements=found)
 
@@ -320,11 +331,12 @@ class StepRunner:
 
     def _model(self, candidate: Candidate, built: Artifact) -> BuiltModel:
         provider = candidate.recipe.provider
+        other = self._bench.others.get(provider)
         return BuiltModel(
             name=candidate.name,
             path=built.path,
             provider=provider,
-            interpreter=self._bench.interpreters.get(provider, ""),
+            interpreter=other.interpreter if other else "",
         )
 
     def _log(self, stage: str) -> str:

@@ -156,6 +156,25 @@ def test_a_hopeless_model_is_left_after_its_first_block(
     assert sum("slow" in line for line in lines) == 1
 
 
+@pytest.mark.parametrize(
+    ("hopeless_s", "n", "n_warm_up"), [(1e-9, 3, 1), (60.0, 8, 3), (None, 8, 3)]
+)
+def test_a_block_of_a_hopelessly_slow_model_ends_after_three_requests(
+    executor: LocalExecutor,
+    built: BuiltModel,
+    requests: Workload,
+    *,
+    hopeless_s: float | None,
+    n: int,
+    n_warm_up: int,
+) -> None:
+    settings = replace(_QUICK, hopeless_s=hopeless_s, warm_up_least=3)
+    job = latency_job(built, requests, round_number=0, requests_per_block=8, settings=settings)
+    block = child_result(executor.run(job), built)["latency"]
+    assert len(block["total_s"]) == len(block["new_tokens"]) == len(block["prompt_tokens"]) == n
+    assert len(block["warm_up_s"]) == n_warm_up
+
+
 def test_one_failing_model_does_not_take_the_others_with_it(
     executor: LocalExecutor, built: BuiltModel, requests: Workload
 ) -> None:

@@ -36,6 +36,8 @@ from autotune.targets import (
     Finding,
     LocalExecutor,
     Product,
+    Proof,
+    ProvenTarget,
     calibrate,
     detected,
     disturbance,
@@ -244,11 +246,31 @@ def test_another_device_is_read_by_the_runtime_and_products_are_chained() -> Non
     plan = plan_on(cuda, cache=2**21, available=2**35)
     assert plan.read_bytes == ()
     assert [(one.k, one.n) for one in plan.products if one.m == 1] == [(8192, 8192), (16384, 16384)]
-    chained = [one for one in plan.products if one.m > 1]
+    # A slow device is known by the looks, before it is asked for more.
+    looks, rest = plan.products[: plan.n_looks], plan.products[plan.n_looks :]
+    assert {one.label for one in looks} == {one.label for one in rest}
+    assert max(one.operations for one in looks) * 1000 < min(
+        one.operations for one in rest if one.m > 1
+    )
+    chained = [one for one in rest if one.m > 1]
     assert {one.repeat for one in chained} == {8}
     assert all(a.operations <= b.operations for a, b in pairwise(chained))
     small = plan_on(cuda, cache=2**21, available=2**30)
     assert [one.k for one in small.products if one.m == 1] == [8192]
+
+
+def test_quantised_products_have_the_activations_that_the_device_computes_in() -> None:
+    family = family_named("webgpu")
+    for refused, activation in ({}, "fp16"), ({"fp16": "requires f16"}, "fp32"):
+        proof = Proof(onnxruntime="1.27.0", nodes={"WebGpuExecutionProvider": 1})
+        target = ProvenTarget(
+            family=family, interpreter="", proof=dataclasses.replace(proof, refused_types=refused)
+        )
+        finding = Finding(family=family, interpreter="", status="proven", target=target)
+        plan = plan_on(finding, cache=2**21, available=2**35)
+        quantised = [one for one in plan.products if OPERATORS[one.label].bits]
+        assert quantised
+        assert {one.input_element for one in quantised} == {activation}
 
 
 # Rates and floors
