@@ -33,7 +33,8 @@ class BlockSettings:
         warm_up_most: requests after which timing starts, settled or not.
         warm_up_tolerance: the process is warm when the running medians of its last
             three requests agree within this share.
-        hopeless_s: a block stops after three requests whose median is above; None never.
+        hopeless_s: a block stops after three requests where they and the warm-up all took
+            longer; None never.
         timeout_s: of one block, loading included.
         log_path: where the children's output goes; empty discards it.
     """

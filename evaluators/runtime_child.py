@@ -32,7 +32,7 @@ _GREEDY = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
 }
-_LOOK = 3  # requests whose median shows that a model is hopelessly slow
+_LOOK = 3  # timed in any case; the fastest request decides, for early ones may compile
 # Words of the runtime's messages, in lower case.
 _OUT_OF_MEMORY = r"bad_alloc|bad allocation|out of memory|failed to allocate memory"
 _NO_PROVIDER = (
@@ -275,7 +275,7 @@ def _warm_up(
     rules: dict[str, Any],
     hopeless_s: float,
 ) -> list[float]:
-    """Repeat ``row`` until the last three running medians agree, or one request is hopeless."""
+    """Repeat ``row`` until the last three running medians agree, or all are hopeless."""
     seconds: list[float] = []
     medians: list[float] = []
     while len(seconds) < rules["most"]:
@@ -283,7 +283,7 @@ def _warm_up(
         medians.append(sorted(seconds)[len(seconds) // 2])
         last = medians[-3:]
         settled = max(last) <= min(last) * (1 + rules["tolerance"])
-        if (len(seconds) >= rules["least"] and settled) or seconds[-1] > hopeless_s:
+        if len(seconds) >= rules["least"] and (settled or min(seconds) > hopeless_s):
             break
     return seconds
 
@@ -334,7 +334,7 @@ def latency(runtime: Runtime, request: dict[str, Any], decision: Decision | None
         warm_up = _warm_up(one, longest, work["warm_up"], hopeless_s)
         before = _usage()
         timed = [one(row) for row in rows[:_LOOK]]
-        if sorted(timed)[len(timed) // 2][0] <= hopeless_s:
+        if min([*warm_up, *(total for total, _ in timed)]) <= hopeless_s:
             timed += [one(row) for row in rows[_LOOK:]]
         after = _usage()
     finally:

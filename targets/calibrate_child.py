@@ -99,6 +99,10 @@ class Session:
     """One operator on one provider, its arrays in place."""
 
     def __init__(self, ort: Any, entry: dict[str, Any], request: dict[str, Any]) -> None:
+        # Attributes are freed in the order of their first assignment. The binding's output is
+        # in memory of the session's device: freed after the last session, WebGPU crashes.
+        self._binding: Any = None
+        self._session: Any = None
         rng = np.random.default_rng(request["seed"])
         kinds = request["element_types"]
         # Uniform weights of variance 1 / k keep the size of x through a chain.

@@ -103,7 +103,7 @@ def census(
         run_export,
     )
     from autotune.census_entries import CensusFiles  # noqa: PLC0415 - same
-    from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - same
+    from autotune.config import Bounds, census_config  # noqa: PLC0415 - same
 
     files = CensusFiles(output=output, html=html, as_json=as_json)
     facts = tuple(asserted or ())
@@ -123,20 +123,8 @@ def census(
             asserted=facts,
         )
         raise typer.Exit(run_bundle_census(bundle, wanted, files))
-    config = resolve_config(
-        target=target,
-        model=model,
-        data=data,
-        template=template,
-        kind=None,
-        validation_data=None,
-        test_data=None,
-        bounds=bounds,
-        budget=None,
-        trials=1,
-        sampler="tpe",
-        seed=seed or 0,
-        trust_remote_code=False,
+    config = census_config(
+        target=target, model=model, data=data, template=template, bounds=bounds, seed=seed or 0
     )
     scope = CensusScope(recipes=tuple(recipes or ()), requests=requests)
     if export is not None:
