@@ -97,8 +97,9 @@ def test_a_search_drops_the_slow_provider_before_anything_is_trained(
     report: HardwareReport, config: RunConfig, tmp_path: Path
 ) -> None:
     fast, slow = (entry.metrics["latency.p50"].value for entry in _entries(report))
-    # Four times what the processor takes, and less than a tenth of what WebGPU takes.
-    bound = Constraint(metric="latency.p95", op="<=", bound=4 * fast)
+    # Four times what the processor takes, and less than a tenth of what WebGPU takes. On the
+    # median: where others work too, a 95th percentile is theirs.
+    bound = Constraint(metric="latency.p50", op="<=", bound=4 * fast)
     assert slow > 10 * bound.bound, "this device is too fast to be dropped; take SwiftShader"
     config = replace(config, constraints=(bound,))
     assert tune(config, output=tmp_path / "run", dry_run=False, as_json=False) == 0
