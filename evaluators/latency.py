@@ -39,6 +39,8 @@ class BlockSettings:
         warm_up_most: requests after which timing starts, settled or not.
         warm_up_tolerance: the process is warm when the running medians of its last
             three requests agree within this share.
+        hopeless_s: a block stops after three requests where they and the warm-up all took
+            longer; None never.
         timeout_s: of one block, loading included.
         log_path: where the children's output goes; empty discards it.
         root: where ``sys`` is looked for, which shows the energy counters.
@@ -49,6 +51,7 @@ class BlockSettings:
     warm_up_least: int = 3
     warm_up_most: int = 20
     warm_up_tolerance: float = 0.02
+    hopeless_s: float | None = None
     timeout_s: float = 600.0
     log_path: str = ""
     root: Path = _ROOT
@@ -94,6 +97,7 @@ def latency_job(
             "root": str(settings.root),
             "nvml": nvml_file() if settings.nvml is None else settings.nvml,
         },
+        "hopeless_s": settings.hopeless_s,
     }
     return child_job(
         model,

@@ -48,6 +48,7 @@ _GREEDY = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
 }
+_LOOK = 3  # timed in any case; the fastest request decides, for early ones may compile
 # Words of the runtime's messages, in lower case.
 _OUT_OF_MEMORY = r"bad_alloc|bad allocation|out of memory|failed to allocate memory"
 _NO_PROVIDER = (
@@ -224,16 +225,14 @@ def score_answer(
 
 def score(runtime: Runtime, request: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
     """Score every row of ``request["score"]``, in order."""
-    work = request["score"]
-    _check_tokens(runtime, work["rows"])
+    work, rows = request["score"], request["score"]["rows"]
+    _check_tokens(runtime, rows)
+    rules = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
     start = time.perf_counter()
     if decision is not None:
-        results = [score_labels(runtime, row, decision) for row in work["rows"]]
+        results = [score_labels(runtime, row, decision) for row in rows]
     else:
-        options = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
-        results = [
-            score_answer(runtime, row, with_nll=work["nll"], **options) for row in work["rows"]
-        ]
+        results = [score_answer(runtime, row, with_nll=work["nll"], **rules) for row in rows]
     return {"rows": results, "seconds": time.perf_counter() - start}
 
 
@@ -273,8 +272,9 @@ def _warm_up(
     request: Callable[[dict[str, Any]], tuple[float, ...]],
     row: dict[str, Any],
     rules: dict[str, Any],
+    hopeless_s: float,
 ) -> list[float]:
-    """Repeat ``row`` until the last three running medians agree; return the durations."""
+    """Repeat ``row`` until the last three running medians agree, or all are hopeless."""
     seconds: list[float] = []
     medians: list[float] = []
     while len(seconds) < rules["most"]:
@@ -282,7 +282,7 @@ def _warm_up(
         medians.append(sorted(seconds)[len(seconds) // 2])
         last = medians[-3:]
         settled = max(last) <= min(last) * (1 + rules["tolerance"])
-        if len(seconds) >= rules["least"] and settled:
+        if len(seconds) >= rules["least"] and (settled or min(seconds) > hopeless_s):
             break
     return seconds
 
@@ -290,39 +290,44 @@ def _warm_up(
 def latency(
     runtime: Runtime, request: dict[str, Any], decision: Decision | None, meters: Any
 ) -> dict[str, Any]:
-    """Time one block: a cold request, the warm-up, then every row once between the meters."""
-    work = request["latency"]
-    _check_tokens(runtime, work["rows"])
+    """Time one block between the meters: a cold request, the warm-up, then every row once.
+
+    Where the first few show the model hopelessly slow, no more than those.
+    """
+    work, rows = request["latency"], request["latency"]["rows"]
+    hopeless_s = work["hopeless_s"] or float("inf")
+    _check_tokens(runtime, rows)
 
     def one(row: dict[str, Any]) -> tuple[float, ...]:
-        if decision is not None:
-            return request_labels(runtime, row, decision)
-        return request_answer(runtime, row)
+        return request_labels(runtime, row, decision) if decision else request_answer(runtime, row)
 
     # The longest row makes the buffers as large as any request of the block needs them.
-    longest = max(work["rows"], key=lambda row: len(row["prompt_ids"]) + row["new_tokens"])
+    longest = max(rows, key=lambda row: len(row["prompt_ids"]) + row["new_tokens"])
     gc.collect()
     gc.disable()
     try:
         cold_s = one(longest)[0]
-        warm_up = _warm_up(one, longest, work["warm_up"])
+        warm_up = _warm_up(one, longest, work["warm_up"], hopeless_s)
         before = _USAGE.read_usage()
         meters.start()
         began = time.perf_counter()
-        timed = [one(row) for row in work["rows"]]
+        timed = [one(row) for row in rows[:_LOOK]]
+        if min([*warm_up, *(total for total, _ in timed)]) <= hopeless_s:
+            timed += [one(row) for row in rows[_LOOK:]]
         metered = meters.stop(time.perf_counter() - began)
         used = _USAGE.used_since(before)
     finally:
         gc.enable()
-    further = [max(1, row["new_tokens"]) - 1 for row in work["rows"]]
+    rows = rows[: len(timed)]
+    further = [max(1, row["new_tokens"]) - 1 for row in rows]
     return {
         "cold_s": cold_s,
         "warm_up_s": warm_up,
         "total_s": [total for total, _ in timed],
         "ttft_s": [first for _, first in timed],
         "tpot_s": [(t - f) / n for (t, f), n in zip(timed, further, strict=True) if n],
-        "new_tokens": [row["new_tokens"] for row in work["rows"]],
-        "prompt_tokens": [len(row["prompt_ids"]) for row in work["rows"]],
+        "new_tokens": [row["new_tokens"] for row in rows],
+        "prompt_tokens": [len(row["prompt_ids"]) for row in rows],
         "peak_bytes": _USAGE.peak_bytes(),
         "pss_bytes": _USAGE.pss_bytes(),
         **used,
@@ -343,8 +348,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         folder=Path(request["model_dir"]), provider=request["provider"], threads=threads
     )
     tasks = Path("/proc/self/task")
-    plan = request["plan"]
-    decision = Decision(plan, request["label_ids"]) if plan else None
+    decision = Decision(request["plan"], request["label_ids"]) if request["plan"] else None
     result: dict[str, Any] = {
         "load_s": runtime.load_s,
         "device_type": runtime.device_type,

@@ -101,6 +101,8 @@ class ReportedTarget:
         devices: what the runtime tells of the provider's devices.
         versions: of the libraries in its interpreter.
         install: commands that bring it, where not proven.
+        refused_types: the runtime's words for each data type of activations that the
+            device does not compute in.
     """
 
     name: str
@@ -112,6 +114,7 @@ class ReportedTarget:
     devices: tuple[dict[str, str], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     install: tuple[str, ...] = ()
+    refused_types: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.status == "proven") == bool(self.reason):

@@ -156,6 +156,8 @@ def _targets_section(report: HardwareReport) -> Section:
         ran = ", ".join(f"{name} ran {count} node" for name, count in target.nodes.items())
         version = target.versions.get("onnxruntime", "")
         proof = f"{ran}{f', onnxruntime {version}' if version else ''}"
+        if target.refused_types:
+            proof += f"; it does not compute in {', '.join(target.refused_types)}"
         rows.append((target.name, target.status.replace("_", " "), target.reason or proof))
     return Section(
         title="Execution providers",

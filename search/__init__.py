@@ -5,6 +5,7 @@ from .costs import minimum_budget_s
 from .front import Point, dominates, pareto_front
 from .planner import Phase, Progress, StagedPlanner
 from .priors import default_portfolio
+from .reach import hopeless_latency_s
 from .settings import (
     DEFAULT_PRIOR_COSTS_S,
     SamplerName,
@@ -39,6 +40,7 @@ __all__ = [
     "default_rungs",
     "derive_seed",
     "dominates",
+    "hopeless_latency_s",
     "meets_quality",
     "minimum_budget_s",
     "pareto_front",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,6 +129,28 @@ def test_tightening_a_bound_never_helps(a: float, b: float, c: float, bound: flo
 )
 def test_a_constraint_is_shown_as_it_may_be_typed(text: str) -> None:
     assert str(parse_constraint(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "median", "verdict"),
+    [
+        ("latency<=100ms", 0.2, Verdict.FAIL),
+        ("latency<=100ms", 0.05, None),
+        ("latency<=100ms", 0.1, None),  # its interval spans the bound
+        ("ttft<=100ms", 0.2, None),
+        ("memory<=1GB", 0.2, None),
+    ],
+)
+def test_a_percentile_that_was_refused_is_at_least_the_median(
+    text: str, median: float, verdict: Verdict | None
+) -> None:
+    measured = replace(_measured(median, (0.9 * median, 1.1 * median)), metric="latency.p50")
+    assert parse_constraint(text).judge({"latency.p50": measured}) is verdict
+
+
+def test_what_was_measured_is_judged_and_its_median_is_not() -> None:
+    metrics = {"latency.p95": _measured(0.05), "latency.p50": _measured(0.2)}
+    assert parse_constraint("latency<=100ms").judge(metrics) is Verdict.PASS
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

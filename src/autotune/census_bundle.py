@@ -15,7 +15,7 @@ from pathlib import Path
 from autotune.bounds import check_bounds_on_task, check_measurable
 from autotune.bundle import OpenBundle, open_bundle, write_bundle
 from autotune.candidate import Recipe
-from autotune.census import build_every, open_workshop
+from autotune.census import CensusScope, build_every, open_workshop
 from autotune.census_entries import (
     METHOD,
     CensusFiles,
@@ -35,11 +35,12 @@ from autotune.evaluators import (
     measure_latency,
     measure_size,
 )
-from autotune.hardware import read_assertions
+from autotune.hardware import asks_of_census, read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
 from autotune.narrate import warn_of_noise
 from autotune.progress import Progress
 from autotune.reports import BundledRecipe, Census, HardwareReport
+from autotune.search import hopeless_latency_s
 from autotune.step_runner import WARM_UP_MOST, failed
 from autotune.steps import Outcome, OutcomeStatus
 from autotune.targets import Executor, LocalExecutor, Target, families, resolve_targets
@@ -56,6 +57,7 @@ class BundleRequest:
         target: ``auto`` or names separated by commas.
         constraints: bounds.
         rounds: fresh processes per recipe, at least 2 for a 95th percentile.
+        requests: timed per process; None is what the bundle says.
         calibrates: measure the machine's rates as well, for the floors.
         asserted: ``KEY=VALUE``, facts that a person knows.
     """
@@ -63,6 +65,7 @@ class BundleRequest:
     target: str = "auto"
     constraints: tuple[Constraint, ...] = ()
     rounds: int = 2
+    requests: int | None = None
     calibrates: bool = True
     asserted: tuple[str, ...] = ()
 
@@ -89,7 +92,7 @@ def refuse_flags(flags: Mapping[str, object], *, why: str) -> None:
         raise UsageError(f"{why}, got {', '.join(given)}; leave that out.")
 
 
-def run_export(config: RunConfig, path: Path) -> int:
+def run_export(config: RunConfig, path: Path, scope: CensusScope | None = None) -> int:
     """Build every recipe here and write the bundle ``path``; return the exit code 0.
 
     Raises:
@@ -103,7 +106,7 @@ def run_export(config: RunConfig, path: Path) -> int:
             f"--export {str(path)!r} is a new folder in one that exists, and nothing is"
             " overwritten; choose another name."
         )
-    with open_workshop(config) as workshop:
+    with open_workshop(config, scope or CensusScope()) as workshop:
         tried = build_every(workshop)
         if not any(one.folder for one in tried):
             raise BuildError(
@@ -146,7 +149,9 @@ def run_bundle_census(path: Path, request: BundleRequest, files: CensusFiles) ->
         check_bounds_on_task(request.constraints, opened.workload.rows.kind)
         held = {one.recipe.provider for one in opened.bundle.recipes if one.folder}
         check_measurable(request.constraints, sorted(held & set(targets)))
-        machine = MachineRequest(calibrates=request.calibrates, asserted=asserted)
+        machine = MachineRequest(
+            asks=asks_of_census(request.target), calibrates=request.calibrates, asserted=asserted
+        )
         report = take_hardware_report(machine, executor=executor, progress=progress)
         site = _Site(
             opened=opened, request=request, targets=targets, executor=executor, progress=progress
@@ -254,11 +259,13 @@ def _time(site: _Site, tried: Sequence[Tried]) -> Timings:
             models,
             opened.workload,
             rounds=site.request.rounds,
-            requests_per_block=opened.bundle.requests_per_block,
+            requests_per_block=site.request.requests or opened.bundle.requests_per_block,
             seed=opened.bundle.seed,
             executor=site.executor,
             settings=BlockSettings(
-                warm_up_most=WARM_UP_MOST, log_path=str(Path(logs) / "measure.log")
+                warm_up_most=WARM_UP_MOST,
+                hopeless_s=hopeless_latency_s(site.request.constraints),
+                log_path=str(Path(logs) / "measure.log"),
             ),
             on_failure=on_failure,
             on_progress=lambda text: progress.working(text, silent=True),

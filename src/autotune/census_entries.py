@@ -16,7 +16,7 @@ from autotune.calibration import DeviceCalibration, SessionNoise, forward_operat
 from autotune.candidate import Precision, Recipe
 from autotune.constraint import Constraint
 from autotune.errors import OutputError
-from autotune.evaluators import RowSet
+from autotune.evaluators import MINIMUM_SAMPLES, RowSet
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.reports import (
@@ -181,10 +181,19 @@ def _entry(
         reason=reason,
         model_digest=tried.digest,
         metrics=metrics,
-        unmeasured=dict(timings.unmeasured.get(recipe.name, {})),
+        unmeasured={**timings.unmeasured.get(recipe.name, {}), **_refused(metrics)},
         floors=_floors(subject, recipe, metrics, report, target),
         bounds=_bounds(subject, metrics),
     )
+
+
+def _refused(metrics: Mapping[str, Measurement]) -> dict[str, str]:
+    """Return the 95th percentile of the latency with the reason, where there is none."""
+    median = metrics.get("latency.p50")
+    if median is None or "latency.p95" in metrics:
+        return {}
+    needed = MINIMUM_SAMPLES[0.95]
+    return {"latency.p95": f"{median.n} requests were timed, a 95th percentile takes {needed}"}
 
 
 def _floors(
@@ -215,9 +224,7 @@ def _floors(
 
 def _bounds(subject: CensusSubject, metrics: Mapping[str, Measurement]) -> tuple[BoundVerdict, ...]:
     return tuple(
-        BoundVerdict.of(constraint, constraint.verdict(measured) if measured else None)
-        for constraint in subject.constraints
-        for measured in (metrics.get(constraint.metric),)
+        BoundVerdict.of(constraint, constraint.judge(metrics)) for constraint in subject.constraints
     )
 
 

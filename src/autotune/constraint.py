@@ -8,6 +8,7 @@ can be added (Optuna's TPE sums them unnormalised).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -67,6 +68,20 @@ class Constraint:
         if self.normalized(worst) <= 0:
             return Verdict.PASS
         return Verdict.FAIL if self.normalized(best) > 0 else Verdict.UNCERTAIN
+
+    def judge(self, metrics: Mapping[str, Measurement]) -> Verdict | None:
+        """Judge by what was measured; None where that allows no verdict.
+
+        A percentile that too few requests stand behind is at least the median: one whose
+        median breaks a maximum breaks it too. Nothing else follows from a median.
+        """
+        if self.metric in metrics:
+            return self.verdict(metrics[self.metric])
+        name, _, statistic = self.metric.partition(".")
+        median = metrics.get(f"{name}.p50")
+        if not statistic or median is None or self.op != "<=":
+            return None
+        return Verdict.FAIL if self.verdict(median) is Verdict.FAIL else None
 
     def __str__(self) -> str:
         return f"{self.metric} {self.op} {format_quantity(self.bound, self.unit)}"

@@ -251,6 +251,7 @@ def _target(finding: Finding) -> ReportedTarget:
         devices=proof.devices if proof else (),
         versions=versions,
         install=() if target is not None else finding.family.install,
+        refused_types=dict(proof.refused_types) if proof else {},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,16 +20,24 @@ from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
 from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
-from autotune.passes import Artifact, ArtifactStore, ModelSource, Origin, resolve_model
+from autotune.passes import (
+    Artifact,
+    ArtifactStore,
+    ModelSource,
+    Origin,
+    OtherPython,
+    resolve_model,
+)
 from autotune.plain import digest, to_plain
 from autotune.search import (
     SamplerName,
     SearchSettings,
     SearchSpace,
     default_rungs,
+    hopeless_latency_s,
     minimum_budget_s,
 )
-from autotune.step_runner import Bench
+from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
@@ -59,7 +68,8 @@ class Session:
         refused: recipes that the capability table leaves out.
         estimates: expected cost.
         settings: for the planner.
-        versions: of the libraries that shape results.
+        versions: of the libraries here that shape results.
+        others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
@@ -78,7 +88,13 @@ class Session:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     record_key: str
+    others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
+
+    @property
+    def all_versions(self) -> dict[str, str]:
+        """Versions here and, under ``PROVIDER: LIBRARY``, those of other interpreters."""
+        return _all_versions(self.versions, self.others)
 
     @property
     def device(self) -> str:
@@ -104,9 +120,12 @@ class Session:
             workload=self.workload,
             rungs=self.settings.rungs,
             requests_per_block=_REQUESTS_PER_BLOCK,
+            hopeless_s=hopeless_latency_s(
+                self.settings.constraints, factor=self.settings.hopeless_factor
+            ),
             seed=self.config.seed,
             log_dir=log_dir,
-            interpreters={target.provider: target.interpreter for target in self.targets},
+            others=self.others,
             target_census=self.target_machine.costs() if self.target_machine else None,
         )
 
@@ -119,7 +138,7 @@ class Session:
             "data": self.tokens.digest,
             "settings": digest(to_plain(self.settings)),
             "workload": self.workload.digest,
-            **{f"version of {name}": version for name, version in self.versions.items()},
+            **{f"version of {name}": version for name, version in self.all_versions.items()},
         }
 
 
@@ -147,6 +166,7 @@ def prepare(
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
+    others = _others(targets, executor)
     versions = _versions(executor.capabilities())
     source = resolve_model(
         config.model,
@@ -181,13 +201,14 @@ def prepare(
         estimates=estimates,
         settings=settings,
         versions=versions,
+        others=others,
         hardware=hardware,
         record_key=_record_key(
             config=config,
             source=source,
             tokens=tokens,
             workload=workload,
-            versions=versions,
+            versions=_all_versions(versions, others),
             hardware=hardware,
             target_machine=target_machine,
         ),
@@ -199,6 +220,26 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
     found = {str(name): str(version) for name, version in capabilities["versions"].items()}
     found["device-class"] = str(capabilities["device_class"])
     return found
+
+
+def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
+    """Return the interpreters of targets that are not this one, by provider."""
+    found = {}
+    for target in targets:
+        if target.interpreter != sys.executable:
+            versions = executor.capabilities(target.interpreter)["versions"]
+            runtime = {n: v for n, v in versions.items() if n.startswith("onnxruntime")}
+            found[target.provider] = OtherPython(interpreter=target.interpreter, versions=runtime)
+    return found
+
+
+def _all_versions(versions: Mapping[str, str], others: Mapping[str, OtherPython]) -> dict[str, str]:
+    theirs = {
+        f"{provider}: {library}": version
+        for provider, other in others.items()
+        for library, version in other.versions.items()
+    }
+    return {**versions, **theirs}
 
 
 def _recipes(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,7 @@ from autotune.targets import (
     disturbance,
     family_named,
     grade_noise,
-    plan_calibration,
     product_model,
-    read_machine,
     survey,
     unknown,
 )
@@ -200,56 +197,6 @@ def test_stored_arrays_have_the_sizes_of_their_bits() -> None:
         bits = operator.bits or {"fp32": 32, "fp16": 16, "bf16": 16, "s8": 8}[kind]
         width = 8 if operator.bits else bits
         assert math.prod(shape) * width == 64 * 48 * bits
-
-
-# Plans
-
-
-def plan_on(finding: Finding, *, cache: int, available: int) -> CalibrationPlan:
-    machine = read_machine()
-    processor = dataclasses.replace(
-        machine.processor, cache_bytes=detected({"l1d": 2**15, "l3": cache})
-    )
-    memory = dataclasses.replace(machine.memory, available_bytes=detected(available))
-    machine = dataclasses.replace(machine, processor=processor, memory=memory)
-    return plan_calibration(finding, machine, limit_s=10.0)
-
-
-@pytest.mark.parametrize(
-    ("cache", "available", "n_bytes", "words"),
-    [
-        (
-            260_000_000,
-            2**35,
-            1_040_000_000,
-            "holds 260 MB, which was read with an array of half its size",
-        ),
-        (2**21, 2**35, 2**28, "holds 2 MB"),
-        (280_000_000, 2**30, 2**28, "all that memory allows"),
-    ],
-)
-def test_the_array_is_larger_than_the_last_cache_as_far_as_memory_allows(
-    finding: Finding, cache: int, available: int, n_bytes: int, words: str
-) -> None:
-    plan = plan_on(finding, cache=cache, available=available)
-    assert plan.read_bytes[0] == n_bytes
-    assert plan.read_bytes[1:] == ((cache // 2,) if cache < n_bytes else ())
-    assert plan.cache_bytes == (cache if cache < n_bytes else 0)
-    assert words in plan.notes[0]
-
-
-def test_another_device_is_read_by_the_runtime_and_products_are_chained() -> None:
-    cuda = Finding(
-        family=family_named("cuda"), interpreter=sys.executable, status="failed", reason="none"
-    )
-    plan = plan_on(cuda, cache=2**21, available=2**35)
-    assert plan.read_bytes == ()
-    assert [(one.k, one.n) for one in plan.products if one.m == 1] == [(8192, 8192), (16384, 16384)]
-    chained = [one for one in plan.products if one.m > 1]
-    assert {one.repeat for one in chained} == {8}
-    assert all(a.operations <= b.operations for a, b in pairwise(chained))
-    small = plan_on(cuda, cache=2**21, available=2**30)
-    assert [one.k for one in small.products if one.m == 1] == [8192]
 
 
 # Rates and floors
