@@ -14,7 +14,6 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,13 @@ class _Watched:
         """Pass it on."""
         self.inner.cancel(handle)
 
-    def capabilities(self, interpreter: str = "") -> Mapping[str, Any]:
+    def capabilities(self, interpreter: str = "") -> dict[str, Any]:
         """Pass it on."""
         return self.inner.capabilities(interpreter)
+
+    def close(self) -> None:
+        """Pass it on."""
+        self.inner.close()
 
 
 def _used_s(whose: int) -> float:

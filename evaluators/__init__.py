@@ -7,6 +7,7 @@ from .contract import BuiltModel, EvaluationRow, RowSet, Workload
 from .latency import BlockSettings, block_rows, latency_job, measure_latency
 from .lock import measurement_lock
 from .measurable import nvml_file, unmeasurable
+from .meters import Meters
 from .runtime import child_result
 from .samples import LatencyBlocks, Measurements, pool_latency
 from .size import measure_size
@@ -37,6 +38,7 @@ __all__ = [
     "EvaluationRow",
     "LatencyBlocks",
     "Measurements",
+    "Meters",
     "RowSet",
     "Scored",
     "SpeedVerdict",

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from autotune.evaluators import unmeasurable
-from autotune.evaluators.meters import Meters
+from autotune.evaluators import Meters, unmeasurable
 
 from .counters import RANGE_UJ, Devices, PowerTree
 
