@@ -153,16 +153,7 @@ def prepare(
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
-    template = Template.parse(config.template)
-    task = load_task(
-        config.data_path,
-        template=template,
-        validation_data=config.validation_data,
-        test_data=config.test_data,
-        kind=config.kind,
-        seed=config.seed,
-    )
-    check_bounds_on_task(config.constraints, task.kind)
+    task = _task(config)
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
@@ -214,6 +205,20 @@ def prepare(
         ),
         target_machine=target_machine,
     )
+
+
+def _task(config: RunConfig) -> Task:
+    """Return the data with its splits; bounds must be on what such a task has."""
+    task = load_task(
+        config.data_path,
+        template=Template.parse(config.template),
+        validation_data=config.validation_data,
+        test_data=config.test_data,
+        kind=config.kind,
+        seed=config.seed,
+    )
+    check_bounds_on_task(config.constraints, task.kind)
+    return task
 
 
 def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:

@@ -34,6 +34,7 @@ def test_cpu_offers_the_recipes_worth_trying_fastest_first_and_slow_builds_last(
         "cpu-int4-b128",
         "cpu-int4-b32",
         "cpu-int4-b16",
+        "cpu-int8-b128",
         "cpu-int8-b32",
         "cpu-int4-b32-acc1",
         "cpu-int4-b32-k_quant_mixed",
