@@ -222,17 +222,21 @@ class StagedPlanner:
         return self._proposed[1]
 
     def _sampled(self, recipe: Recipe) -> AdapterConfig:
-        taken, index = self._ledger.trainings, len(self._ledger.trainings)
+        index = len(self._ledger.trainings)
         space, seed = self._settings.space, self._settings.seed
+        taken = {training.adapter for training in self._ledger.trainings.values()}
+        wish = None
         if self._settings.sampler is not SamplerName.GRID:
-            adapter = self._study.propose(index=index, recipe=recipe.name, taken=taken.keys())
-            if adapter.name not in taken:
-                return adapter
-        # The grid in an order of its own, and what a sampler gets that repeats itself.
-        rest = [config for config in space.grid() if config.name not in taken]
+            wish = self._study.propose(index=index, recipe=recipe.name, taken=taken)
+            if wish not in taken and space.holds(wish):
+                return wish
+        # The grid in an order of its own, and next to what a sampler wants that cannot be had.
+        rest = [config for config in space.grid() if config not in taken]
         rest.sort(key=lambda config: derive_seed(seed, "grid", config.name))
+        if wish is not None:
+            rest.sort(key=lambda config: space.distance(wish, config))
         draws = (space.draw(derive_seed(seed, "draw", index, n)) for n in range(_MOST_DRAWS))
-        return rest[0] if rest else next(d for d in draws if d.name not in taken)
+        return rest[0] if rest else next(d for d in draws if d not in taken)
 
     def _close_census(self) -> None:
         """Fix the recipes to train for, and tell the study which are out of reach."""

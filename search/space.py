@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any, Protocol
 
@@ -108,6 +109,8 @@ class SearchSpace:
         target_modules: layers that get an adapter.
         merge_bases: for qlora only.
         warmup, dropout, weight_decay, seed: the same for every config.
+        listed: if not empty, the only combinations that may be tried (a recorded table);
+            the dimensions have to hold all of them.
     """
 
     methods: tuple[Method, ...] = ("lora",)
@@ -123,6 +126,7 @@ class SearchSpace:
     dropout: float = 0.0
     weight_decay: float = 0.0
     seed: int = 0
+    listed: tuple[AdapterConfig, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.learning_rate
@@ -138,6 +142,8 @@ class SearchSpace:
                 raise UsageError(
                     f"{dimension.name} needs distinct choices, got {dimension.choices!r}."
                 )
+        for config in self.listed:
+            self._check_values(config)
 
     def all_dimensions(self) -> tuple[Dimension, ...]:
         """Return every dimension, those with a single choice included."""
@@ -176,11 +182,16 @@ class SearchSpace:
     def draw(self, seed: int) -> AdapterConfig:
         """Return a config drawn evenly; the same seed gives the same config."""
         random = Random(seed)  # noqa: S311 - proposals, no secrets
+        if self.listed:
+            return random.choice(self.listed)
         params = {dimension.name: dimension.draw(random) for dimension in self.dimensions()}
         return self.from_params(params)
 
     def grid(self) -> Iterator[AdapterConfig]:
         """Yield every combination once; ranges give five values from end to end."""
+        if self.listed:
+            yield from self.listed
+            return
         seen: set[AdapterConfig] = set()
         dimensions = self.dimensions()
         for values in itertools.product(*(dimension.grid() for dimension in dimensions)):
@@ -193,7 +204,7 @@ class SearchSpace:
     @property
     def size(self) -> int | None:
         """Number of different configs; None where a range makes them countless."""
-        if any(isinstance(dimension, LogRange) for dimension in self.dimensions()):
+        if not self.listed and any(isinstance(d, LogRange) for d in self.dimensions()):
             return None
         return sum(1 for _ in self.grid())
 
@@ -234,6 +245,33 @@ class SearchSpace:
         Raises:
             UsageError: names the first value outside.
         """
+        self._check_values(config)
+        if not self.holds(config):
+            raise UsageError(f"{config.name} is none of the {len(self.listed)} configs listed.")
+
+    def holds(self, config: AdapterConfig) -> bool:
+        """Whether a combination of values of this space may be tried."""
+        return not self.listed or config in self._listed
+
+    @cached_property
+    def _listed(self) -> frozenset[AdapterConfig]:
+        return frozenset(self.listed)
+
+    def distance(self, one: AdapterConfig, two: AdapterConfig) -> float:
+        """Return how far two configs are apart: 1 is another word, or an e-fold of a number."""
+        pairs = ((getattr(one, d.name), getattr(two, d.name)) for d in self.dimensions())
+        return sum(
+            float(a != b) if isinstance(a, str) or isinstance(b, str) else abs(math.log(a / b))
+            for a, b in pairs
+        )
+
+    def nearest(self, config: AdapterConfig) -> AdapterConfig:
+        """Return ``config`` where it may be tried, else the closest that may."""
+        if self.holds(config):
+            return config
+        return min(self.listed, key=lambda other: self.distance(config, other))
+
+    def _check_values(self, config: AdapterConfig) -> None:
         for dimension in self.all_dimensions():
             value = getattr(config, dimension.name)
             if self._is_active(dimension, {"method": config.method}) and not dimension.holds(value):

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.errors import UsageError
+from autotune.measurement import metric_unit
 from autotune.plain import to_plain
 from autotune.steps import OutcomeStatus
 
 from .settings import SamplerName, SearchSettings, derive_seed
+from .verdicts import to_minimise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +38,6 @@ __all__ = ["StudyRecord"]
 
 _RECIPE = "recipe"
 _STARTUP_TRIALS = 5  # the portfolio counts
-OBJECTIVES = ("error", "latency_p95_s")
 
 
 class StudyRecord:
@@ -81,6 +82,9 @@ class StudyRecord:
         """Begin an empty study for ``settings``; a file from before is replaced."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+            # Optuna's lock outlives a process that was killed while it wrote, and would be
+            # waited for half a minute. The file is held by us alone, so it is nobody's.
+            self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
         self._running.clear()
         self._opened = None
         self._settings = settings
@@ -99,20 +103,22 @@ class StudyRecord:
         study = optuna.create_study(
             study_name=self._name,
             storage=_storage(self._path),
-            directions=["minimize", "minimize"],
+            directions=["minimize"] * len(self._settings.objectives),
         )
         with _experimental():
-            study.set_metric_names(list(OBJECTIVES))
+            study.set_metric_names([_value_name(name) for name in self._settings.objectives])
         study.set_user_attr("constraints", [str(c) for c in self._settings.constraints])
         study.set_user_attr("seed", self._settings.seed)
         return study
 
     # Proposals
 
-    def propose(self, *, index: int, recipe: str, taken: Collection[str]) -> AdapterConfig:
+    def propose(
+        self, *, index: int, recipe: str, taken: Collection[AdapterConfig]
+    ) -> AdapterConfig:
         """Ask for the config of training number ``index``; the trial stays open.
 
-        A config among the names ``taken`` is closed as a duplicate. The sampler is
+        A config that was ``taken`` or that the space does not list is closed. The sampler is
         seeded anew from the run's seed and ``index``, so the answer depends on the
         trials in the study and on nothing else in this process.
         """
@@ -124,8 +130,10 @@ class StudyRecord:
         with _experimental():
             trial = study.ask()
         adapter = self._suggest(trial)
-        if adapter.name in taken or adapter.name in self._running:
+        if adapter in taken or adapter.name in self._running:
             self._end(trial, outcome="duplicate", reason="this config was tried before")
+        elif not self._settings.space.holds(adapter):
+            self._end(trial, outcome="not listed", reason="the space has no such config")
         else:
             self._running[adapter.name] = trial
         return adapter
@@ -163,17 +171,23 @@ class StudyRecord:
         self,
         candidate: Candidate,
         *,
-        values: tuple[float, float],
+        metrics: Mapping[str, float],
         constraints: Mapping[str, float],
         facts: Mapping[str, Any],
     ) -> None:
-        """Tell a candidate that was trained to the end and scored."""
+        """Tell a candidate that was trained to the end and scored.
+
+        ``metrics`` holds all objectives of the settings.
+        """
         trial = self._trial_of(candidate)
         _set_constraints(trial, constraints)
         self._describe(trial, candidate, OutcomeStatus.MEASURED)
         for name, value in facts.items():
             trial.set_user_attr(name, value)
-        self.study.tell(trial, list(values))
+        self.study.tell(
+            trial,
+            [to_minimise(name, metrics[name]) for name in self._settings.objectives],
+        )
 
     def failed(self, candidate: Candidate, *, outcome: OutcomeStatus, reason: str) -> None:
         """Tell a trained candidate that could not be built or scored, without any number."""
@@ -236,6 +250,14 @@ class StudyRecord:
         trial.set_user_attr("outcome", outcome)
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL)
+
+
+def _value_name(metric: str) -> str:
+    """Return how the study calls an objective: ``error``, ``latency_p95_s``, ``nll_nat``."""
+    if metric in ("accuracy", "macro_f1"):
+        return "error" if metric == "accuracy" else f"{metric}_error"
+    unit = metric_unit(metric)
+    return metric.replace(".", "_") + ("" if unit == "1" else f"_{unit}")
 
 
 def _held(path: Path) -> FileLock:
