@@ -31,7 +31,7 @@ _TERMS = 5
 _NEAR, _RIDGE = 0.02, 0.02
 _TINY = 1e-9
 # e-folds of model size over which experience carries; ``learn`` takes the best of them.
-_BANDWIDTHS = (0.5, 1.0, 1.5, 3.0)
+_BANDWIDTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class Experience:
     tasks: tuple[PastTask, ...]
     bandwidth: float = 1.0
     gap: float = 0.005
-    most: int = 4
+    most: int = 3
 
     def __post_init__(self) -> None:
         if not (self.tasks and self.bandwidth > 0 and self.gap > 0 and self.most > 0):

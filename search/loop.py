@@ -74,7 +74,7 @@ class LoopView:
             return float("inf")
         return self.settings.budget_s - self.elapsed_s - reserve_s(self.settings, self.costs)
 
-    @property
+    @cached_property
     def share_left(self) -> float:
         """Share of the scarcer limit that is left, in [0, 1]."""
         shares = [1.0]
@@ -84,7 +84,7 @@ class LoopView:
             shares.append(1 - self.ledger.n_trials / self.settings.max_trials)
         return max(0.0, min(shares))
 
-    @property
+    @cached_property
     def trials_left(self) -> int:
         """Trials that may still be made; a large number without a limit."""
         limit = self.settings.max_trials

@@ -15,7 +15,7 @@ from statistics import fmean, pstdev
 
 from .ledger import Training
 
-__all__ = ["Outlook", "expected_improvement", "final_outlooks", "new_outlook"]
+__all__ = ["Outlook", "best_training", "expected_improvement", "final_outlooks", "new_outlook"]
 
 _POWER = 0.3
 # Standard deviation of log(final / predicted): 0.06 + 0.12 per e-fold still to train.
@@ -59,6 +59,13 @@ def final_outlooks(trainings: Iterable[Training]) -> dict[str, Outlook]:
         mean = _log(training.nll[fraction]) + drop.get(fraction, 0.0)
         outlooks[training.name] = Outlook(mean=mean, sd=doubt)
     return outlooks
+
+
+def best_training(trainings: Iterable[Training]) -> Training | None:
+    """Return the sound training with the lowest expected final loss, the first of equals."""
+    sound = [t for t in trainings if t.failure is None and t.nll]
+    outlooks = final_outlooks(sound)
+    return min(sound, key=lambda training: outlooks[training.name].mean, default=None)
 
 
 def new_outlook(outlooks: Iterable[Outlook]) -> Outlook:

@@ -22,6 +22,7 @@ __all__ = ["Choice", "Dimension", "LogRange", "SearchSpace", "Suggests"]
 
 Value = str | int | float
 _GRID_RATES = 5
+_CHANGED = 1 / 3
 
 
 class Suggests(Protocol):
@@ -76,6 +77,11 @@ class LogRange:
     def draw(self, random: Random) -> Value:
         """Return a value drawn evenly in the logarithm, three digits kept."""
         return self._rounded(math.exp(random.uniform(math.log(self.low), math.log(self.high))))
+
+    def near(self, value: float, random: Random) -> float:
+        """Return a value drawn around ``value``, three digits kept."""
+        sd = math.log(self.high / self.low) / 6
+        return self._rounded(value * math.exp(random.gauss(0, sd)))
 
     def grid(self) -> tuple[Value, ...]:
         """Return five values from end to end."""
@@ -187,6 +193,23 @@ class SearchSpace:
         params = {dimension.name: dimension.draw(random) for dimension in self.dimensions()}
         return self.from_params(params)
 
+    def near(self, config: AdapterConfig, seed: int) -> AdapterConfig:
+        """Return a config drawn close to ``config``; in a finite space ``config`` itself.
+
+        Ranges move by a sixth of their length (one standard deviation); of the choices
+        one in three is drawn anew.
+        """
+        if self.size is not None:
+            return config
+        random = Random(seed)  # noqa: S311 - proposals, no secrets
+        params = self.to_params(config)
+        for dimension in self.dimensions():
+            if isinstance(dimension, LogRange):
+                params[dimension.name] = dimension.near(float(params[dimension.name]), random)
+            elif random.random() < _CHANGED:
+                params[dimension.name] = dimension.draw(random)
+        return self.from_params(params)
+
     def grid(self) -> Iterator[AdapterConfig]:
         """Yield every combination once; ranges give five values from end to end."""
         if self.listed:
@@ -201,7 +224,7 @@ class SearchSpace:
                 seen.add(config)
                 yield config
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """Number of different configs; None where a range makes them countless."""
         if not self.listed and any(isinstance(d, LogRange) for d in self.dimensions()):
@@ -275,7 +298,7 @@ class SearchSpace:
         for dimension in self.all_dimensions():
             value = getattr(config, dimension.name)
             if self._is_active(dimension, {"method": config.method}) and not dimension.holds(value):
-                raise UsageError(f"{dimension.name} {value!r} of {config.name} is not in {self!r}.")
+                raise UsageError(f"{dimension.name} {value!r} of {config.name} is not in {dimension!r}.")
         if self.from_params(self.to_params(config)) != config:
             raise UsageError(f"{config.name} differs from the space in a fixed value: {config!r}.")
 

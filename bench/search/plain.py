@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["fixed_list", "grid", "nsgaii", "random", "tpe"]
 
 Pair = tuple[AdapterConfig, Recipe]
-_MOST_REPEATS = 20  # then a candidate is drawn, so that a sampler cannot stall
+_MOST_REPEATS = 5  # then a candidate is drawn, so that a sampler cannot stall
 
 
 @dataclass(kw_only=True)

@@ -67,12 +67,17 @@ def test_a_portfolio_holds_distinct_configs_of_the_space(most: int, parameters: 
         SPACE.check(config)
 
 
-def test_learning_prefers_what_predicts_a_family_from_the_others() -> None:
-    # Sizes tell nothing: whoever looks at like sizes only is misled.
-    misleading = tuple(
-        _task(f"t{n}", 1e-3 if n % 5 else 3e-4, 10.0 ** (7 + n), family=f"f{n}") for n in range(6)
-    )
-    assert learn(misleading).bandwidth > learn(TASKS).bandwidth or learn(misleading).tasks
+def test_learning_takes_the_bandwidth_that_predicts_families_from_the_others() -> None:
+    # Six families want 1e-3 and one, beside each of two of them in size, 3e-4: whoever looks
+    # at the nearest size only is misled twice, whoever looks further once.
+    sizes = (1e8, 1e9, 1e10, 1e11, 1e12, 1e13)
+    many = [_task(f"t{n}", 1e-3, size, family=f"f{n}") for n, size in enumerate(sizes)]
+    odd = _task("odd", 3e-4, 3e9, family="odd")
+    assert learn([*many, odd]).bandwidth > 0.5
+    # Where size decides and the sizes stand close, the nearest know best.
+    rates = (1e-3, 1e-3, 1e-3, 3e-4, 3e-4, 3e-4)
+    close = [_task(f"t{n}", rate, 1e9 * 2**n, family=f"f{n}") for n, rate in enumerate(rates)]
+    assert learn(close).bandwidth <= 1.0
 
 
 def test_an_experience_makes_the_portfolio_of_a_search_where_the_size_is_known() -> None:

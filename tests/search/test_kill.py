@@ -36,7 +36,7 @@ SETTINGS = SearchSettings(
     max_trials=12,
     min_gain=0.0,
 )
-STEP_S = 0.004
+STEP_S = 0.002
 
 
 def _carry_on(folder: Path) -> Done:
@@ -118,6 +118,7 @@ def _check(folder: Path, kept: list[Event], whole: Path) -> None:
     assert numbers == _trial_numbers(whole)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("points", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_run_killed_at_random_points_loses_nothing_and_ends_the_same(
     points: int, whole: tuple[Path, float], tmp_path: Path
