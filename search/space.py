@@ -13,10 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autotune.candidate import AdapterConfig, MergeBase, Method, TargetModules
 from autotune.errors import UsageError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 __all__ = ["Choice", "Dimension", "LogRange", "SearchSpace", "Suggests"]
 
@@ -177,6 +180,17 @@ class SearchSpace:
             if isinstance(dimension, LogRange) or len(dimension.choices) > 1
         )
 
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return what ``suggest`` asks an Optuna trial for, by dimension."""
+        from optuna import distributions  # noqa: PLC0415 - heavy
+
+        return {
+            dimension.name: distributions.FloatDistribution(dimension.low, dimension.high, log=True)
+            if isinstance(dimension, LogRange)
+            else distributions.CategoricalDistribution(dimension.choices)
+            for dimension in self.dimensions()
+        }
+
     def suggest(self, trial: Suggests) -> AdapterConfig:
         """Return the config that an Optuna trial picks."""
         params: dict[str, Value] = {"method": self.methods[0]}
@@ -298,7 +312,9 @@ class SearchSpace:
         for dimension in self.all_dimensions():
             value = getattr(config, dimension.name)
             if self._is_active(dimension, {"method": config.method}) and not dimension.holds(value):
-                raise UsageError(f"{dimension.name} {value!r} of {config.name} is not in {dimension!r}.")
+                raise UsageError(
+                    f"{dimension.name} {value!r} of {config.name} is not in {dimension!r}."
+                )
         if self.from_params(self.to_params(config)) != config:
             raise UsageError(f"{config.name} differs from the space in a fixed value: {config!r}.")
 

@@ -44,7 +44,7 @@ class TrialRecorder:
             adapter,
             recipe=recipe.name,
             constraints=self._cost_violations(recipe),
-            origin="portfolio" if is_first else str(self.settings.sampler),
+            origin="portfolio" if is_first else "search",
         )
 
     def trained(self, step: TrainStep) -> None:
