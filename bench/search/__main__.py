@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from random import Random
 
 from autotune.errors import AutotuneError
-from autotune.search import Experience, PastResult, PastTask, derive_seed, learn
+from autotune.search import Experience, derive_seed
 
 from . import plain
+from .lessons import PRIORS, experiences
 from .planned import planned, settings_for
 from .plot import write_plot
 from .problem import Problem
@@ -22,52 +22,11 @@ from .table import parse_limit, problems_of, read_rows
 from .trace import Goal, Trace
 
 Method = Callable[[Goal, int, float], Trace]
-PRIORS = ("default", "learned", "shuffled", "reversed")
 METHODS = ("planner", "fixed", "grid", "tpe", "nsgaii", "random")
 _CACHED = "+cache"
 _DEFAULT_METHODS = (
     "planner,fixed,grid,tpe,tpe+cache,nsgaii,nsgaii+cache,random,random+cache"  # one argument
 )
-
-
-def past_task(problem: Problem, *, prior: str, seed: int) -> PastTask | None:
-    """Return what ``problem`` teaches, made wrong on purpose where ``prior`` says so."""
-    losses = [_best_loss(problem, config) for config in problem.configs]
-    if prior == "shuffled":
-        random = Random(derive_seed(seed, "shuffle", problem.name))  # noqa: S311 - no secrets
-        random.shuffle(losses)
-    known = [loss for loss in losses if loss is not None]
-    if len(known) < 2 or problem.parameters is None or problem.family is None:
-        return None
-    if prior == "reversed":
-        # The order turned round, geometric means kept: what was best is said to be worst.
-        losses = [None if loss is None else min(known) * max(known) / loss for loss in losses]
-    return PastTask(
-        name=problem.name,
-        family=problem.family,
-        parameters=problem.parameters,
-        results=tuple(
-            PastResult(learning_rate=config.learning_rate, rank=config.rank, nll=loss)
-            for config, loss in zip(problem.configs, losses, strict=True)
-        ),
-    )
-
-
-def _best_loss(problem: Problem, config: object) -> float | None:
-    found = [b.loss for (c, _), b in problem.built.items() if c == config and b.loss is not None]
-    return min(found, default=None)
-
-
-def experiences(
-    problems: Sequence[Problem], *, prior: str, seed: int
-) -> dict[str | None, Experience | None]:
-    """Return by family what the problems of all other families teach."""
-    tasks = [task for p in problems if (task := past_task(p, prior=prior, seed=seed))]
-    found: dict[str | None, Experience | None] = {}
-    for family in {problem.family for problem in problems}:
-        others = [task for task in tasks if task.family != family]
-        found[family] = learn(others) if others and family is not None else None
-    return found
 
 
 def _planner(problems: Sequence[Problem], *, prior: str, sampler: str) -> Method:

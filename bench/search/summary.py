@@ -27,6 +27,7 @@ _DRAWS = 2000
 Runs = Mapping[Goal, Sequence[Trace]]
 Interval = tuple[float, float]
 _Array = NDArray[np.float64]
+_Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ def summarise(runs: MethodRuns, *, seed: int = 0) -> Summary:
         solved=float(solved.mean()),
         ert=float(ert(cost, solved).mean()),
         ert_ci=_interval([float(ert(cost[p, s], solved[p, s]).mean()) for p, s in weights]),
-        median=float(np.quantile(per_problem, 0.5)),
+        median=_quantile(per_problem, 0.5),
         p90=_quantile(per_problem, 0.9),
         seed_means=tuple(float(value) for value in cost.mean(axis=0)),
         wasted=float(runs.wasted.mean()),
@@ -159,7 +160,7 @@ def _quantile(values: _Array, share: float) -> float:
 def _resampled(runs: MethodRuns, seed: int) -> list[tuple[_Index, _Index]]:
     """Return index arrays (problem, seed) of bootstrap draws, the same for every method."""
     random = np.random.default_rng(seed)
-    n_problems, n_seeds = runs.cost.shape
+    n_seeds = runs.cost.shape[1]
     groups: dict[str, list[int]] = {}
     for number, goal in enumerate(runs.goals):
         groups.setdefault(goal.problem.family or goal.problem.name, []).append(number)
@@ -170,16 +171,9 @@ def _resampled(runs: MethodRuns, seed: int) -> list[tuple[_Index, _Index]]:
         problems = np.array([n for family in chosen for n in families[family]])
         seeds = random.integers(n_seeds, size=(len(problems), n_seeds))
         draws.append((problems[:, None], seeds))
-    assert n_problems
     return draws
 
 
-_Index = NDArray[np.int64]
-
-
 def _interval(values: Sequence[float]) -> Interval:
-    finite = [value if math.isfinite(value) else math.inf for value in values]
-    ordered = sorted(finite)
-    return ordered[int(0.025 * len(ordered))], ordered[
-        min(len(ordered) - 1, int(0.975 * len(ordered)))
-    ]
+    ordered = np.array(values)
+    return _quantile(ordered, 0.025), _quantile(ordered, 0.975)
