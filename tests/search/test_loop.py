@@ -164,7 +164,7 @@ def test_divergence_is_forgiven_twice_as_often_since_it_is_the_configs_own() -> 
 def test_every_second_config_after_the_portfolio_lies_near_the_best_one() -> None:
     settings = {"max_trials": 12, "budget_s": None, "recipes": (INT8,), "min_gain": 0.0}
     guided, plain = (
-        _started(_run(sampler=name, seed=3, **settings))
+        _started(_run(World(), sampler=name, seed=3, **settings))
         for name in (SamplerName.TPE, SamplerName.RANDOM)
     )
 
