@@ -1,8 +1,8 @@
 """Searches without a planner: they train a candidate, build it and only then look at it.
 
 Every method pays the whole training and the build of each candidate it takes; with
-``cached`` a config that was trained before pays the build only. A candidate that was
-taken before is never run again: its values are told once more at no cost.
+``cached`` a config that was trained before pays the build only, without the merge. A
+candidate that was taken before is never run again: its values are told once more at no cost.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class _Bench:
     def _pay(self, config: AdapterConfig, recipe: Recipe) -> None:
         problem, trace = self.goal.problem, self.trace
         built = problem.built.get((config, recipe))
-        if not (self.cached and config in self.trained):
+        is_known = self.cached and config in self.trained
+        if not is_known:
             seconds = problem.train_cost_s(config)
             trace.spent_s += seconds
             trace.trainings += 1
@@ -84,7 +85,7 @@ class _Bench:
                 trace.wasted_s += seconds
         self.trained.add(config)
         if built is not None and not problem.training_fails(config):
-            trace.spent_s += built.cost_s
+            trace.spent_s += built.cost_s - (built.merge_s if is_known else 0.0)
 
 
 def random(goal: Goal, *, seed: int, cap_s: float, cached: bool) -> Trace:

@@ -39,6 +39,7 @@ class TableRunner:
 
     problem: Problem
     trained: dict[str, float] = field(default_factory=dict)
+    merged: set[str] = field(default_factory=set)
 
     def run(self, step: Step) -> Outcome:
         """Return what ``step`` brings."""
@@ -88,6 +89,9 @@ class TableRunner:
                 seconds = built.cost_s if built else 0.0
                 return Outcome(status=status, reason="in the table", cost_s=seconds)
             loss, accuracy, seconds = built.loss, built.accuracy, built.cost_s
+            if candidate.training in self.merged:
+                seconds -= built.merge_s
+            self.merged.add(candidate.training)
         metrics = {
             "nll": _one("nll", loss),
             # A stand-in where the table has losses only: it orders candidates the same way.

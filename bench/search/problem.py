@@ -33,9 +33,13 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A full training built with a recipe."""
+    """A full training built with a recipe.
+
+    ``merge_s`` of ``cost_s`` are for merging, which whoever keeps it pays once per training.
+    """
 
     cost_s: float
+    merge_s: float = 0.0
     loss: float | None = None
     accuracy: float | None = None
     status: OutcomeStatus = OutcomeStatus.MEASURED

@@ -3,10 +3,11 @@
 Columns: ``instance``, ``x_*`` (settings of the adapter), ``recipe``, ``rung`` (share of the
 training; 0 is the untrained model), ``cost_train_s`` (from the rung before to this one),
 ``cost_build_s``, ``loss`` (empty: it failed), ``m_*`` (metrics). Optional: ``status`` (how it
-failed), ``family`` and ``parameters`` (of the model). A row without ``recipe`` is about the
-training alone. Without untrained rows, the census of a recipe is taken to cost the median of
-its builds. Without ``m_distortion``, nothing is known of how much a recipe damages the model,
-and the census compares none with another.
+failed), ``cost_merge_s`` (the part of ``cost_build_s`` that merging took), ``family`` and
+``parameters`` (of the model). A row without ``recipe`` is about the training alone. Without
+untrained rows, the census of a recipe is taken to cost the median of its builds. Without
+``m_distortion``, nothing is known of how much a recipe damages the model, and the census
+compares none with another.
 """
 
 from __future__ import annotations
@@ -232,6 +233,7 @@ def _built(
             raise UsageError(f"{name!r} has {config.name} with {row['recipe']} twice.")
         built[config, recipe] = Built(
             cost_s=float(row["cost_build_s"] or 0.0),
+            merge_s=_number(row, "cost_merge_s") or 0.0,
             loss=_number(row, "loss"),
             accuracy=_number(row, "m_accuracy"),
             status=_status(row),

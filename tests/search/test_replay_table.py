@@ -174,6 +174,28 @@ def test_every_method_pays_the_same_prices(problems: list[Problem]) -> None:
     assert naive.trainings == len(RECIPES) * len(problem.configs)
 
 
+def test_a_merge_is_paid_once_by_whoever_keeps_it(table: Path) -> None:
+    rows = [{**row, "cost_merge_s": row["cost_build_s"] and 20.0} for row in read_rows(table)]
+    goal = _goal(problems_of(rows)[0])
+    plain_goal = _goal(problems_of(read_rows(table))[0])
+    sound = [c for c in goal.problem.configs if not goal.problem.training_fails(c)]
+
+    def saved(cached: bool) -> float:
+        with_merge, without = (
+            plain.grid(g, seed=0, cap_s=math.inf, cached=cached) for g in (goal, plain_goal)
+        )
+        return without.spent_s - with_merge.spent_s
+
+    assert saved(cached=False) == 0
+    assert saved(cached=True) == pytest.approx(20.0 * len(sound) * (len(RECIPES) - 1))
+    traces = [
+        planned(g, settings_for(g, seed=1, experience=None, sampler="tpe"), cap_s=2 * TRAINING_S)
+        for g in (goal, plain_goal)
+    ]
+    assert traces[0].finds[0].spent_s == traces[1].finds[0].spent_s
+    assert traces[0].finds[1].spent_s == pytest.approx(traces[1].finds[1].spent_s - 20.0)
+
+
 @pytest.mark.parametrize("search", [plain.tpe, plain.nsgaii, plain.random])
 def test_plain_searches_differ_by_seed_only(search: object, problems: list[Problem]) -> None:
     assert callable(search)
