@@ -1,4 +1,4 @@
-"""Evaluators: accuracy, latency, memory and size, measured on the built model."""
+"""Evaluators: accuracy, latency, energy, memory and size, measured on the built model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from .accuracy import Scored, read_scored, score, score_job
 from .contract import BuiltModel, EvaluationRow, RowSet, Workload
 from .latency import BlockSettings, block_rows, latency_job, measure_latency
 from .lock import measurement_lock
+from .measurable import nvml_file, unmeasurable
+from .meters import Meters
 from .runtime import child_result
 from .samples import LatencyBlocks, Measurements, pool_latency
 from .size import measure_size
 from .statistics import (
+    MINIMUM_ROUNDS,
     MINIMUM_SAMPLES,
     Comparison,
     SpeedVerdict,
@@ -23,9 +26,11 @@ from .statistics import (
     percentile,
     wilson_interval,
 )
+from .surroundings import Surroundings
 from .workload import make_workload, workload_digest
 
 __all__ = [
+    "MINIMUM_ROUNDS",
     "MINIMUM_SAMPLES",
     "BlockSettings",
     "BuiltModel",
@@ -33,9 +38,11 @@ __all__ = [
     "EvaluationRow",
     "LatencyBlocks",
     "Measurements",
+    "Meters",
     "RowSet",
     "Scored",
     "SpeedVerdict",
+    "Surroundings",
     "Workload",
     "accuracy_difference",
     "block_rows",
@@ -51,11 +58,13 @@ __all__ = [
     "measure_size",
     "measurement_lock",
     "noise_floor",
+    "nvml_file",
     "percentile",
     "pool_latency",
     "read_scored",
     "score",
     "score_job",
+    "unmeasurable",
     "wilson_interval",
     "workload_digest",
 ]

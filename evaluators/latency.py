@@ -7,20 +7,26 @@ and rounds can be compared pair by pair. Nothing else may run meanwhile.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from autotune.errors import AutotuneError
-from autotune.targets import Executor, Job
+from autotune.targets import Conditions, Executor, Job, read_conditions
 
 from .contract import BuiltModel, Workload
 from .lock import measurement_lock
+from .measurable import nvml_file
 from .runtime import child_job, child_rows, run_child
 from .samples import LatencyBlocks, Measurements
+from .surroundings import Surroundings
 
 __all__ = ["BlockSettings", "block_rows", "latency_job", "measure_latency"]
+
+_ROOT = Path("/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +39,23 @@ class BlockSettings:
         warm_up_most: requests after which timing starts, settled or not.
         warm_up_tolerance: the process is warm when the running medians of its last
             three requests agree within this share.
+        hopeless_s: a block stops after three requests where they and the warm-up all took
+            longer; None never.
         timeout_s: of one block, loading included.
         log_path: where the children's output goes; empty discards it.
+        root: where ``sys`` is looked for, which shows the energy counters.
+        nvml: file of the module pynvml, empty for none; None looks for it here.
     """
 
     threads: int | None = None
     warm_up_least: int = 3
     warm_up_most: int = 20
     warm_up_tolerance: float = 0.02
+    hopeless_s: float | None = None
     timeout_s: float = 600.0
     log_path: str = ""
+    root: Path = _ROOT
+    nvml: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.warm_up_least <= self.warm_up_most or self.warm_up_tolerance < 0:
@@ -80,6 +93,11 @@ def latency_job(
             "most": settings.warm_up_most,
             "tolerance": settings.warm_up_tolerance,
         },
+        "meters": {
+            "root": str(settings.root),
+            "nvml": nvml_file() if settings.nvml is None else settings.nvml,
+        },
+        "hopeless_s": settings.hopeless_s,
     }
     return child_job(
         model,
@@ -105,12 +123,14 @@ def measure_latency(
     stop_when: Callable[[str, Measurements], bool] | None = None,
     on_failure: Callable[[str, AutotuneError], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
+    on_surroundings: Callable[[Surroundings], None] | None = None,
 ) -> dict[str, Measurements]:
     """Time ``models`` on ``workload`` and return measurements by model name and metric.
 
     ``latency``, ``ttft`` and ``tpot`` (generation; seconds) come as ``.p50``, as
-    ``.p90`` from 29 and ``.p95`` from 59 requests, beside ``load`` (median) and
-    ``memory`` (largest). Holds the machine's measurement lock throughout.
+    ``.p90`` from 29 and ``.p95`` from 59 requests, beside ``load`` (median), ``memory``
+    (largest) and, where counters tell, ``energy``, ``energy_per_token`` (joules, means)
+    and ``device_memory`` (largest). Holds the machine's measurement lock throughout.
 
     Args:
         models: of distinct names.
@@ -128,6 +148,8 @@ def measure_latency(
             of the answer; without it the error is raised.
         on_progress: called with a line before each block, and when another process is
             measuring.
+        on_surroundings: called once at the end with the machine's conditions meanwhile
+            and the reasons for numbers that could not be had.
 
     Raises:
         ValueError: names that are not distinct, or counts below 1.
@@ -145,6 +167,7 @@ def measure_latency(
         on_failure=on_failure,
     )
     with measurement_lock(what=f"{len(models)} models", on_wait=on_progress):
+        before, began = read_conditions(), time.monotonic()
         for number in range(first_round, first_round + rounds):
             for name in session.order(number):
                 if on_progress is not None:
@@ -157,6 +180,8 @@ def measure_latency(
                     settings=settings,
                 )
                 session.run_block(name, job)
+        if on_surroundings is not None:
+            on_surroundings(session.surroundings(before, seconds=time.monotonic() - began))
     return session.results
 
 
@@ -180,6 +205,19 @@ class _Session:
         self._on_failure = on_failure
         self._active = list(models)
         self._blocks = {name: LatencyBlocks() for name in models}
+
+    def surroundings(self, before: Conditions, *, seconds: float) -> Surroundings:
+        """Return what went on since ``before``, and what could not be measured."""
+        blocks = self._blocks.values()
+        ran_s = sum(one.ran_s for one in blocks)
+        return Surroundings(
+            before=before,
+            after=read_conditions(),
+            seconds=seconds,
+            ran_s=ran_s or None,
+            waited_s=sum(one.waited_s for one in blocks) if ran_s else None,
+            unmeasured={name: self._blocks[name].unmeasured() for name in self.results},
+        )
 
     def order(self, round_number: int) -> list[str]:
         """Return the models of a round, shuffled by seed and round."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
 import itertools
 import json
 import os
@@ -19,10 +20,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+
+def _sibling(name: str) -> ModuleType:
+    """Return the module in the file beside this script, whose folder is not on the path."""
+    spec = importlib.util.spec_from_file_location(
+        f"autotune_{name}", Path(__file__).with_name(f"{name}.py")
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_METERS, _USAGE = _sibling("meters"), _sibling("usage")
 # Model.device_type where it is not the provider's own name (onnxruntime-genai 0.18).
 _DEVICE_TYPES = {"dml": "DirectML"}
 # Sampling defaults travel with a model (generation_config.json); they must not decide here.
@@ -32,6 +48,7 @@ _GREEDY = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
 }
+_LOOK = 3  # timed in any case; the fastest request decides, for early ones may compile
 # Words of the runtime's messages, in lower case.
 _OUT_OF_MEMORY = r"bad_alloc|bad allocation|out of memory|failed to allocate memory"
 _NO_PROVIDER = (
@@ -53,24 +70,6 @@ def _named(error: Exception, kind: str) -> RefusedError:
     text = str(error)
     starved = isinstance(error, MemoryError) or re.search(_OUT_OF_MEMORY, text.lower())
     return RefusedError("out_of_memory" if starved else kind, text)
-
-
-def usable_cores() -> int:
-    """Return physical cores this process may use: affinity, siblings and CPU quota counted."""
-    if not hasattr(os, "sched_getaffinity"):
-        return max(1, (os.cpu_count() or 2) // 2)
-    cpus = os.sched_getaffinity(0)
-    siblings = set()
-    for cpu in cpus:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        siblings.add(path.read_text() if path.exists() else str(cpu))
-    cores = len(siblings)
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.exists():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            cores = min(cores, max(1, int(limit) // int(period)))
-    return cores
 
 
 def refuse_native_code(folder: Path) -> None:
@@ -226,16 +225,14 @@ def score_answer(
 
 def score(runtime: Runtime, request: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
     """Score every row of ``request["score"]``, in order."""
-    work = request["score"]
-    _check_tokens(runtime, work["rows"])
+    work, rows = request["score"], request["score"]["rows"]
+    _check_tokens(runtime, rows)
+    rules = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
     start = time.perf_counter()
     if decision is not None:
-        results = [score_labels(runtime, row, decision) for row in work["rows"]]
+        results = [score_labels(runtime, row, decision) for row in rows]
     else:
-        options = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
-        results = [
-            score_answer(runtime, row, with_nll=work["nll"], **options) for row in work["rows"]
-        ]
+        results = [score_answer(runtime, row, with_nll=work["nll"], **rules) for row in rows]
     return {"rows": results, "seconds": time.perf_counter() - start}
 
 
@@ -275,8 +272,9 @@ def _warm_up(
     request: Callable[[dict[str, Any]], tuple[float, ...]],
     row: dict[str, Any],
     rules: dict[str, Any],
+    hopeless_s: float,
 ) -> list[float]:
-    """Repeat ``row`` until the last three running medians agree; return the durations."""
+    """Repeat ``row`` until the last three running medians agree, or all are hopeless."""
     seconds: list[float] = []
     medians: list[float] = []
     while len(seconds) < rules["most"]:
@@ -284,85 +282,73 @@ def _warm_up(
         medians.append(sorted(seconds)[len(seconds) // 2])
         last = medians[-3:]
         settled = max(last) <= min(last) * (1 + rules["tolerance"])
-        if len(seconds) >= rules["least"] and settled:
+        if len(seconds) >= rules["least"] and (settled or min(seconds) > hopeless_s):
             break
     return seconds
 
 
-def _usage() -> Any:
-    """Return what the system counts for this process, or None on Windows."""
-    try:
-        import resource  # noqa: PLC0415 - absent on Windows
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF)
+def latency(
+    runtime: Runtime, request: dict[str, Any], decision: Decision | None, meters: Any
+) -> dict[str, Any]:
+    """Time one block between the meters: a cold request, the warm-up, then every row once.
 
-
-def _proc_bytes(path: str, field: str) -> int | None:
-    """Return a ``kB`` field of a /proc file in bytes, or None where it cannot be read."""
-    try:
-        lines = Path(path).read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(field)]
-    return int(found[0]) * 1024 if found else None
-
-
-def _peak_bytes() -> int | None:
-    """Return the highest resident set so far, or None where the system does not say."""
-    peak = _proc_bytes("/proc/self/status", "VmHWM:")
-    usage = _usage()
-    if peak is not None or usage is None:
-        return peak
-    return int(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
-
-
-def latency(runtime: Runtime, request: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
-    """Time one block: a cold request, the warm-up, then every row once."""
-    work = request["latency"]
-    _check_tokens(runtime, work["rows"])
+    Where the first few show the model hopelessly slow, no more than those.
+    """
+    work, rows = request["latency"], request["latency"]["rows"]
+    hopeless_s = work["hopeless_s"] or float("inf")
+    _check_tokens(runtime, rows)
 
     def one(row: dict[str, Any]) -> tuple[float, ...]:
-        if decision is not None:
-            return request_labels(runtime, row, decision)
-        return request_answer(runtime, row)
+        return request_labels(runtime, row, decision) if decision else request_answer(runtime, row)
 
     # The longest row makes the buffers as large as any request of the block needs them.
-    longest = max(work["rows"], key=lambda row: len(row["prompt_ids"]) + row["new_tokens"])
+    longest = max(rows, key=lambda row: len(row["prompt_ids"]) + row["new_tokens"])
     gc.collect()
     gc.disable()
     try:
         cold_s = one(longest)[0]
-        warm_up = _warm_up(one, longest, work["warm_up"])
-        before = _usage()
-        timed = [one(row) for row in work["rows"]]
-        after = _usage()
+        warm_up = _warm_up(one, longest, work["warm_up"], hopeless_s)
+        before = _USAGE.read_usage()
+        meters.start()
+        began = time.perf_counter()
+        timed = [one(row) for row in rows[:_LOOK]]
+        if min([*warm_up, *(total for total, _ in timed)]) <= hopeless_s:
+            timed += [one(row) for row in rows[_LOOK:]]
+        metered = meters.stop(time.perf_counter() - began)
+        used = _USAGE.used_since(before)
     finally:
         gc.enable()
-    further = [max(1, row["new_tokens"]) - 1 for row in work["rows"]]
+    rows = rows[: len(timed)]
+    further = [max(1, row["new_tokens"]) - 1 for row in rows]
     return {
         "cold_s": cold_s,
         "warm_up_s": warm_up,
         "total_s": [total for total, _ in timed],
         "ttft_s": [first for _, first in timed],
         "tpot_s": [(t - f) / n for (t, f), n in zip(timed, further, strict=True) if n],
-        "new_tokens": [row["new_tokens"] for row in work["rows"]],
-        "prompt_tokens": [len(row["prompt_ids"]) for row in work["rows"]],
-        "peak_bytes": _peak_bytes(),
-        "pss_bytes": _proc_bytes("/proc/self/smaps_rollup", "Pss:"),
-        "interruptions": after.ru_nivcsw - before.ru_nivcsw if before else None,
+        "new_tokens": [row["new_tokens"] for row in rows],
+        "prompt_tokens": [len(row["prompt_ids"]) for row in rows],
+        "peak_bytes": _USAGE.peak_bytes(),
+        "pss_bytes": _USAGE.pss_bytes(),
+        **used,
+        **metered,
     }
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Load the model, do what ``request`` asks (latency before score) and return the result."""
-    threads = request["threads"] or usable_cores()
+    threads = request["threads"] or _USAGE.usable_cores()
+    work = request.get("latency")
+    meters = work and _METERS.Meters(
+        provider=request["provider"],
+        root=Path(work["meters"]["root"]),
+        nvml=work["meters"]["nvml"],
+    )
     runtime = Runtime(
         folder=Path(request["model_dir"]), provider=request["provider"], threads=threads
     )
     tasks = Path("/proc/self/task")
-    plan = request["plan"]
-    decision = Decision(plan, request["label_ids"]) if plan else None
+    decision = Decision(request["plan"], request["label_ids"]) if request["plan"] else None
     result: dict[str, Any] = {
         "load_s": runtime.load_s,
         "device_type": runtime.device_type,
@@ -370,9 +356,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         "os_threads": len(list(tasks.iterdir())) if tasks.is_dir() else None,
     }
     try:
-        for name, operation in (("latency", latency), ("score", score)):
-            if request.get(name):
-                result[name] = operation(runtime, request, decision)
+        if work:
+            result["latency"] = latency(runtime, request, decision, meters)
+        if request.get("score"):
+            result["score"] = score(runtime, request, decision)
     except (RuntimeError, MemoryError) as error:
         raise _named(error, "run_failed") from error
     return result

@@ -1,14 +1,15 @@
-"""Raw timings of fresh processes, and the measurements they add up to."""
+"""Raw timings and counters of fresh processes, and the measurements they add up to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any
 
 from autotune.measurement import Measurement, metric_unit
 
-from .statistics import hierarchical_bootstrap, percentile
+from .statistics import bootstrap_mean, hierarchical_bootstrap, percentile
 
 __all__ = ["LatencyBlocks", "Measurements", "pool_latency"]
 
@@ -21,6 +22,13 @@ _TIMED = {
     "ttft": "seconds of a request to its first token chosen",
     "tpot": "seconds per further token, mean of a request",
 }
+_NOT_HERE = "not measurable here"
+# Compared as it stands: numbers of other counters are other numbers.
+_GROSS = (
+    "gross energy, nothing subtracted, read once before and once after the timed requests of a"
+    " process and divided by their number (their generated tokens), mean over processes with"
+    " the bootstrap over them; counters:"
+)
 
 
 @dataclass(kw_only=True)
@@ -34,6 +42,13 @@ class LatencyBlocks:
         peak_bytes: highest resident set after the timed requests, where known.
         threads: of ONNX Runtime.
         interruptions: involuntary context switches during the timed requests.
+        ran_s, waited_s: seconds that the timed requests' threads were on a core, and
+            waited for one, where the system tells.
+        joules: per request, and per generated token, by metric; processes that told.
+        counters: that the joules are the sum of.
+        device_bytes: memory on the device, processes that told.
+        device_method: how it was taken.
+        gaps: by metric, why a process told nothing.
     """
 
     timed: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
@@ -42,6 +57,13 @@ class LatencyBlocks:
     peak_bytes: list[float] = field(default_factory=list)
     threads: int = 0
     interruptions: int = 0
+    ran_s: float = 0.0
+    waited_s: float = 0.0
+    joules: dict[str, list[float]] = field(default_factory=dict)
+    counters: tuple[str, ...] = ()
+    device_bytes: list[float] = field(default_factory=list)
+    device_method: str = ""
+    gaps: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, value: Mapping[str, Any]) -> None:
         """Take in what a runtime child answered."""
@@ -55,6 +77,33 @@ class LatencyBlocks:
             self.peak_bytes.append(float(block["peak_bytes"]))
         self.threads = value["threads"]
         self.interruptions += block["interruptions"] or 0
+        self.ran_s += block["ran_s"] or 0.0
+        self.waited_s += block["waited_s"] or 0.0
+        self._add_meters(block)
+
+    def _add_meters(self, block: Mapping[str, Any]) -> None:
+        energy, memory = block["energy"], block["device_memory"]
+        if energy is not None:
+            shares = {"energy": len(block["total_s"]), "energy_per_token": sum(block["new_tokens"])}
+            for metric, n in shares.items():
+                if n:
+                    self.joules.setdefault(metric, []).append(energy["joules"] / n)
+            self.counters = tuple(energy["counters"])
+        if memory is not None:
+            self.device_bytes.append(float(memory["bytes"]))
+            self.device_method = memory["method"]
+        for metric, reason in block["unmeasured"].items():
+            self.gaps.setdefault(metric, []).append(reason)
+        if block["peak_bytes"] is None:
+            reason = "this system does not tell the peak memory of a process"
+            self.gaps.setdefault("memory", []).append(reason)
+
+    def unmeasured(self) -> dict[str, str]:
+        """Return by metric why there is no such number; one gap leaves out the whole metric."""
+        return {
+            metric: reason if reason.startswith("not applicable") else f"{_NOT_HERE}: {reason}"
+            for metric, (reason, *_) in self.gaps.items()
+        }
 
     def measurements(self, *, seed: int) -> Measurements:
         """Return every metric that the samples are enough for; ``seed`` is the bootstrap's."""
@@ -69,6 +118,12 @@ class LatencyBlocks:
         result["load"] = _load(self.load_s, f"median first request {cold_s:.4g} s", seed=seed)
         if self.peak_bytes:
             result["memory"] = _memory(self.peak_bytes)
+        if self.device_bytes and "device_memory" not in self.gaps:
+            result["device_memory"] = _device_memory(self.device_bytes, self.device_method)
+        if "energy" not in self.gaps:
+            method = f"{_GROSS} {' and '.join(self.counters)}"
+            for metric, joules in self.joules.items():
+                result[metric] = _energy(metric, joules, method, seed=seed)
         return result
 
 
@@ -115,6 +170,29 @@ def _memory(peaks: Sequence[float]) -> Measurement:
     )
 
 
+def _device_memory(largest: Sequence[float], method: str) -> Measurement:
+    return Measurement(
+        metric="device_memory",
+        unit=metric_unit("device_memory"),
+        value=max(largest),
+        n=len(largest),
+        blocks=tuple((one,) for one in largest),
+        method=method,
+    )
+
+
+def _energy(metric: str, joules: Sequence[float], method: str, *, seed: int) -> Measurement:
+    return Measurement(
+        metric=metric,
+        unit=metric_unit(metric),
+        value=mean(joules),
+        n=len(joules),
+        ci95=bootstrap_mean(joules, seed=seed) if len(joules) > 1 else None,
+        blocks=tuple((one,) for one in joules),
+        method=method,
+    )
+
+
 def pool_latency(first: Measurements, second: Measurements, *, seed: int) -> Measurements:
     """Return the measurements of both sessions' processes taken together.
 
@@ -133,4 +211,11 @@ def pool_latency(first: Measurements, second: Measurements, *, seed: int) -> Mea
     peaks = [b[0] for s in (first, second) if "memory" in s for b in s["memory"].blocks]
     if peaks:
         result["memory"] = _memory(peaks)
+    for metric in ("energy", "energy_per_token"):
+        if metric in first and metric in second:
+            joules = [b[0] for s in (first, second) for b in s[metric].blocks]
+            result[metric] = _energy(metric, joules, first[metric].method, seed=seed)
+    if "device_memory" in first and "device_memory" in second:
+        largest = [b[0] for s in (first, second) for b in s["device_memory"].blocks]
+        result["device_memory"] = _device_memory(largest, first["device_memory"].method)
     return result

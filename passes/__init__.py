@@ -1,7 +1,7 @@
 """Passes: steps that turn artifacts into artifacts, and the store that keeps them."""
 
 from .architectures import EXPORTABLE, read_architecture
-from .build import BuildPass
+from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
 from .gguf import ImportGguf
@@ -25,6 +25,7 @@ __all__ = [
     "MergePass",
     "ModelSource",
     "Origin",
+    "OtherPython",
     "Pass",
     "Produced",
     "WheelSpec",

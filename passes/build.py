@@ -8,9 +8,10 @@ in a fresh process and compared with the model it was made from.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from .contract import Artifact
 from .produce import pass_key
 from .stopwatch import StopWatch
 
-__all__ = ["BuildPass", "builder_options"]
+__all__ = ["BuildPass", "OtherPython", "builder_options"]
 
 
 # What the builder raises for models and options that it cannot export; MemoryError and
@@ -40,8 +41,26 @@ _BUILDER_ERRORS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherPython:
+    """An interpreter that runs a target's models, where that is not the one that builds.
+
+    Attributes:
+        interpreter: its path; in no key.
+        versions: of the runtime there, by distribution.
+    """
+
+    interpreter: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuildPass:
-    """Build the model with ``recipe``."""
+    """Build the model with ``recipe``.
+
+    Attributes:
+        recipe: how.
+        prover: runs the graph for its proof; None is this interpreter.
+    """
 
     name: ClassVar[str] = "build"
     pool: ClassVar[str] = "build"
@@ -58,10 +77,14 @@ class BuildPass:
     )
 
     recipe: Recipe
+    prover: OtherPython | None = None
 
     def key(self, inputs: Mapping[str, Artifact], versions: Mapping[str, str]) -> str:
-        """Return what the result depends on."""
-        return pass_key(self, inputs, versions)
+        """Return what the result depends on; of the prover, the versions and not the path."""
+        if self.prover is None:
+            return pass_key(self, inputs, versions)
+        placeless = replace(self, prover=replace(self.prover, interpreter=""))
+        return pass_key(placeless, inputs, versions)
 
     def run(self, inputs: Mapping[str, Path], workdir: Path) -> dict[str, Any]:
         """Build into ``workdir`` and prove the result.
@@ -89,7 +112,12 @@ class BuildPass:
         attributes = graph.read_attributes(workdir)
         graph.check_attributes(attributes, self.recipe)
         watch.lap("read")
-        found = proof.prove(self.recipe, model=model, built=workdir)
+        found = proof.prove(
+            self.recipe,
+            model=model,
+            built=workdir,
+            interpreter=self.prover.interpreter if self.prover else sys.executable,
+        )
         watch.lap("proof")
         files = {file.name: file.stat().st_size for file in sorted(workdir.iterdir())}
         return {
@@ -113,6 +141,9 @@ def builder_options(recipe: Recipe) -> list[str]:
         found.append(f"block_size={recipe.block_size}")
     if recipe.accuracy_level is not None:
         found.append(f"accuracy_level={recipe.accuracy_level}")
+    if recipe.activations is not None:
+        # The capability table lets no other provider and type pass.
+        found.append("use_webgpu_fp32=true")
     if recipe.algorithm is not None:
         found.append(f"algo_config={recipe.algorithm}")
     return found

@@ -28,7 +28,8 @@ def read_attributes(folder: Path) -> dict[str, Any]:
     Returns:
         ``products``: how many MatMulNBits nodes there are per (bits, block size, accuracy
         level), as ``"bits/block/level"``; ``matmuls``: other products; ``weights``: data
-        types of the stored weights of rank 2 with their counts; ``prunes_head``: the head
+        types of the stored weights of rank 2 with their counts; ``activations``: the data
+        type of the key-value cache, in which the graph computes; ``prunes_head``: the head
         sees one position only.
     """
     model = onnx_ir.load(folder / "model.onnx")
@@ -50,8 +51,15 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         "products": dict(sorted(products.items())),
         "matmuls": matmuls,
         "weights": dict(sorted(weights.items())),
+        "activations": _cache_type(model),
         "prunes_head": _prunes_head(model),
     }
+
+
+def _cache_type(model: Any) -> str:
+    caches = (one for one in model.graph.inputs if one.name.startswith("past_key_values"))
+    cache = next(caches, None)
+    return "" if cache is None or cache.dtype is None else str(cache.dtype.name)
 
 
 def _prunes_head(model: Any) -> bool:
@@ -75,6 +83,11 @@ def check_attributes(found: dict[str, Any], recipe: Recipe) -> None:
                 f"{recipe.name} should have {expected} weights and no quantised products, the"
                 f" graph has {found['weights']} and {found['products']}."
             )
+    if recipe.activations and found["activations"] != _FLOAT_TYPES[recipe.activations]:
+        raise BuildError(
+            f"{recipe.name} should compute in {_FLOAT_TYPES[recipe.activations]}, the graph"
+            f" computes in {found['activations'] or 'an unknown type'}."
+        )
     if found["prunes_head"] != recipe.prune_lm_head:
         raise BuildError(
             f"{recipe.name} asks for prune_lm_head={recipe.prune_lm_head}, the graph's logits"

@@ -60,8 +60,10 @@ _Reference = tuple[list[list[int]], Logits]
 _REFERENCE: dict[tuple[Any, ...], _Reference] = {}
 
 
-def prove(recipe: Recipe, *, model: Path, built: Path) -> dict[str, Any]:
-    """Run the graph in ``built`` and compare it with ``model``.
+def prove(
+    recipe: Recipe, *, model: Path, built: Path, interpreter: str = sys.executable
+) -> dict[str, Any]:
+    """Run the graph in ``built`` with ``interpreter`` and compare it with ``model``.
 
     Returns:
         ``correlation`` of last-position logits with the ``least`` that is accepted,
@@ -75,7 +77,7 @@ def prove(recipe: Recipe, *, model: Path, built: Path) -> dict[str, Any]:
     prompts, expected = _reference(model)
     with tempfile.TemporaryDirectory(prefix="autotune-proof-") as folder:
         path = Path(folder) / "logits.npy"
-        reason, device = _run_child(recipe, built, prompts, path)
+        reason, device = _run_child(recipe, built, prompts, path, interpreter)
         if reason and recipe.provider != "cpu" and any(text in reason for text in _ABSENT):
             return {"not_run": reason}
         if reason:
@@ -93,7 +95,7 @@ def prove(recipe: Recipe, *, model: Path, built: Path) -> dict[str, Any]:
 
 
 def _run_child(
-    recipe: Recipe, built: Path, prompts: list[list[int]], logits: Path
+    recipe: Recipe, built: Path, prompts: list[list[int]], logits: Path, interpreter: str
 ) -> tuple[str, str]:
     """Return why the graph did not run (empty if it did) and the device that it ran on."""
     request = {
@@ -104,7 +106,7 @@ def _run_child(
     }
     try:
         result = subprocess.run(
-            [sys.executable, str(_CHILD)],
+            [interpreter, str(_CHILD)],
             input=json.dumps(request),
             capture_output=True,
             text=True,

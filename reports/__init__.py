@@ -59,7 +59,7 @@ from .measure_report import (
     measure_view,
 )
 from .model_folder import DecisionRule, ModelDescription, load_model
-from .picking import JudgedBound, Pick, Picked, Picking, pick, picking_view
+from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
 from .redact import redact_command, redact_text
 from .run_report import (
@@ -139,6 +139,7 @@ __all__ = [
     "append_json_line",
     "build_report",
     "bundled_folder",
+    "check_measured",
     "check_sums",
     "compare",
     "comparison_view",

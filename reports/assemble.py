@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autotune.candidate import Candidate
+from autotune.calibration import SessionNoise
+from autotune.candidate import UNTRAINED, Candidate
 from autotune.constraint import Constraint, Verdict
 from autotune.measurement import Measurement
 from autotune.steps import (
@@ -206,6 +207,30 @@ def _reported(
     )
 
 
+def _with_gaps(model: ReportedModel | None, events: Sequence[Event]) -> ReportedModel | None:
+    """Return ``model`` with the reasons for numbers that timing it, or its twin, did not bring."""
+    if model is None:
+        return None
+    names = (f"{UNTRAINED}/{model.recipe_name}", model.name)
+    gaps = {
+        metric: reason
+        for name in names
+        for event in events
+        for metric, reason in event.outcome.unmeasured.get(name, {}).items()
+    }
+    missing = {metric: reason for metric, reason in gaps.items() if metric not in model.metrics}
+    return replace(model, unmeasured=missing)
+
+
+def _noisiest(
+    models: Iterable[ReportedModel | None], events: Iterable[Event]
+) -> SessionNoise | None:
+    """Return the noise of the noisiest session that a metric of ``models`` comes from."""
+    numbers = {m.event for model in models if model for m in model.metrics.values()}
+    found = [e.outcome.noise for e in events if e.number in numbers and e.outcome.noise]
+    return max(found, key=lambda noise: noise.grade, default=None)
+
+
 def _timeline_entry(event: Event) -> TimelineEntry:
     models: tuple[str, ...]
     match event.step:
@@ -230,6 +255,7 @@ def _timeline_entry(event: Event) -> TimelineEntry:
         why=event.why,
         reason=redact_text(event.outcome.reason),
         replayed=event.replayed,
+        noise=event.outcome.noise,
     )
 
 
@@ -249,11 +275,15 @@ def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
     readings, bounds = _readings(events), context.constraints
     done = context.decision or Done(chosen=None, reason="")
 
-    baseline = context.baseline or _tested_baseline(events)
-    chosen = _reported(done.chosen, readings, bounds, is_final=True)
+    def shown(candidate: Candidate | None, *, is_final: bool = False) -> ReportedModel | None:
+        return _with_gaps(_reported(candidate, readings, bounds, is_final=is_final), events)
+
+    baseline = shown(context.baseline or _tested_baseline(events), is_final=True)
+    chosen = shown(done.chosen, is_final=True)
     if chosen is not None:
         chosen = replace(chosen, model_dir=context.model_dir)
-    miss = _reported(done.nearest_miss, readings, bounds)
+    miss = shown(done.nearest_miss)
+    front = tuple(filter(None, map(shown, done.front)))
     judged = chosen or miss
     return RunReport(
         outcome=context.outcome,
@@ -268,11 +298,12 @@ def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
         device=context.device,
         hardware=context.hardware,
         refused=context.refused,
-        baseline=_reported(baseline, readings, bounds, is_final=True),
+        baseline=baseline,
         chosen=chosen,
         nearest_miss=miss,
-        front=tuple(filter(None, (_reported(c, readings, bounds) for c in done.front))),
+        front=front,
         decision=redact_text(done.reason),
         timeline=tuple(_timeline_entry(event) for event in events),
         notes=tuple(redact_text(note) for note in context.notes),
+        noise=_noisiest((chosen, miss, baseline, *front), events),
     )

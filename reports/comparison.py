@@ -30,11 +30,17 @@ _ORDER = [
     "ttft",
     "tpot",
     "load",
+    "energy",
+    "energy_per_token",
     "memory",
+    "device_memory",
     "size",
     "answer_tokens",
 ]
-_ON_REQUESTS = ("latency", "ttft", "tpot", "memory")
+_ENERGY = ("energy", "energy_per_token")
+_ON_REQUESTS = ("latency", "ttft", "tpot", "memory", "device_memory", *_ENERGY)
+# What other work on the machine adds to: the energy of a package is that of all its cores.
+_DISTURBED = ("s", "J")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,8 @@ class Change:
             unjudged where an interval is missing; directional where the two were not
             taken alike.
         reason: why unjudged or directional.
-        is_noisy: a time from a machine that was graded noisy; nothing about it is sure.
+        is_noisy: a time or an energy from a machine that was graded noisy; nothing about
+            it is sure.
         is_regression: worse by more than ``fail_on`` for sure.
     """
 
@@ -173,10 +180,11 @@ def _changes(
         delta = delta_of(number, second)
         margin = _margin(first, other, number.unit) if delta.relative else 0.0
         reason = _not_alike(first, other, number.metric)
+        reason = reason or _other_counters(first, other, number, second)
         verdict: Outcome = "directional" if reason else _verdict(number.metric, delta, margin)
         if verdict == "unjudged":
             reason = f"{number.metric} has no interval in one of {first.label} and {other.label}"
-        is_noisy = number.unit == "s" and bool(first.origin.noisy or other.origin.noisy)
+        is_noisy = number.unit in _DISTURBED and bool(first.origin.noisy or other.origin.noisy)
         found.append(
             Change(
                 metric=key,
@@ -197,9 +205,9 @@ def _changes(
 
 
 def _margin(first: Evidence, other: Evidence, unit: str) -> float:
-    """Return the ratio minus 1 that does not count; noise is in times only."""
-    floor = max(first.origin.noise_floor, other.origin.noise_floor) if unit == "s" else 0.0
-    return max(_PRACTICAL_MARGIN, floor)
+    """Return the ratio minus 1 that does not count; noise is in times and energies."""
+    floor = max(first.origin.noise_floor, other.origin.noise_floor)
+    return max(_PRACTICAL_MARGIN, floor if unit in _DISTURBED else 0.0)
 
 
 def _verdict(metric: str, delta: Delta, margin: float) -> Outcome:
@@ -236,6 +244,19 @@ def _not_alike(first: Evidence, other: Evidence, metric: str) -> str:
     if base in ("accuracy", "macro_f1", "nll", "answer_tokens") and a.task != b.task:
         return f"{labels} were scored on different data ({a.task[:12]}, {b.task[:12]})"
     return ""
+
+
+def _other_counters(
+    first: Evidence, other: Evidence, number: Measurement, second: Measurement
+) -> str:
+    """Return why two energies are not of the same counters; empty where they are.
+
+    A census used for another machine's run puts words before the method, never after it.
+    """
+    counters = [one.method.rpartition("counters: ")[2] for one in (number, second)]
+    if number.metric not in _ENERGY or counters[0] == counters[1]:
+        return ""
+    return f"{first.label} and {other.label} read other counters, {counters[0]} and {counters[1]}"
 
 
 def _check_common(

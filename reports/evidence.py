@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,13 @@ class MeasuredModel:
             the models of two documents.
         name: ``training/recipe``, or a folder's name.
         numbers: by metric; metrics of answers by ``metric@split``.
+        unmeasured: metrics that its machine could not tell, with the reason.
     """
 
     key: str
     name: str
     numbers: Mapping[str, Measurement]
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +172,7 @@ def of_run(report: RunReport) -> Evidence:
             key=key,
             name=model.name,
             numbers=_numbers(other for other in every if other and other.name == model.name),
+            unmeasured=model.unmeasured,
         )
         for key, model in shown.values()
     )
@@ -181,6 +184,7 @@ def of_run(report: RunReport) -> Evidence:
         model_name=report.model.hub_id or report.model.spec,
         workload=report.workload.digest,
         task=report.task.digest,
+        noisy=report.noise.warning if report.noise else "",
         facts=stable_facts(report.hardware, report.versions),
     )
     return Evidence(origin=origin, models=models)
@@ -193,6 +197,7 @@ def of_measurement(report: MeasureReport) -> Evidence:
         key=CHOSEN,
         name=report.model.name,
         numbers=dict(_number(name, metric) for name, metric in report.metrics.items()),
+        unmeasured=report.unmeasured,
     )
     origin = Origin(
         kind="measure",
@@ -211,6 +216,17 @@ def _noisy(grade: Grade, reasons: Sequence[str]) -> str:
     return "; ".join(reasons) if grade == "C" else ""
 
 
+def _noise_of_hardware(report: HardwareReport) -> str:
+    """Return why the times are not certain: the session of the census, or the calibration.
+
+    The calibration alone has an A/A test, the census alone saw what was beside its timings.
+    """
+    census, calibration = report.census, report.calibration
+    found = [census.noise.warning] if census and census.noise else []
+    found += [_noisy(calibration.grade, calibration.grade_reasons)] if calibration else []
+    return "; ".join(dict.fromkeys(filter(None, found)))
+
+
 def of_hardware(report: HardwareReport) -> Evidence:
     """Return the untrained models of a census; none where the report has no census.
 
@@ -220,7 +236,7 @@ def of_hardware(report: HardwareReport) -> Evidence:
     entries = [entry for entry in census.entries if entry.metrics] if census else []
     names = [f"{UNTRAINED}/{entry.name}" for entry in entries]
     models = tuple(
-        MeasuredModel(key=name, name=name, numbers=entry.metrics)
+        MeasuredModel(key=name, name=name, numbers=entry.metrics, unmeasured=entry.unmeasured)
         for name, entry in zip(names, entries, strict=True)
     )
     facts = stable_facts(to_plain(report.hardware), report.versions)
@@ -233,7 +249,7 @@ def of_hardware(report: HardwareReport) -> Evidence:
         model_name=(census.model.hub_id or census.model.spec) if census else "",
         workload=census.workload.digest if census else "",
         noise_floor=(calibration.noise_floor() or 0.0) if calibration else 0.0,
-        noisy=_noisy(calibration.grade, calibration.grade_reasons) if calibration else "",
+        noisy=_noise_of_hardware(report),
         facts={**asserted, **facts, **(_reached(calibration) if calibration else {})},
     )
     return Evidence(origin=origin, models=models)

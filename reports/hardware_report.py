@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune.calibration import DeviceCalibration, Grade, NoiseFloor
+from autotune.calibration import DeviceCalibration, Grade, NoiseFloor, SessionNoise
 from autotune.candidate import Recipe
 from autotune.errors import UsageError
 from autotune.measurement import Measurement
@@ -101,6 +101,8 @@ class ReportedTarget:
         devices: what the runtime tells of the provider's devices.
         versions: of the libraries in its interpreter.
         install: commands that bring it, where not proven.
+        refused_types: the runtime's words for each data type of activations that the
+            device does not compute in.
     """
 
     name: str
@@ -112,6 +114,7 @@ class ReportedTarget:
     devices: tuple[dict[str, str], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     install: tuple[str, ...] = ()
+    refused_types: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.status == "proven") == bool(self.reason):
@@ -202,6 +205,7 @@ class Census:
         seed: of workload, order and bootstrap.
         rounds: fresh processes per recipe.
         method: how it was taken, for people.
+        noise: how quiet the machine was while the recipes were timed; null: not known.
         digest: SHA-256 of all of the above, see ``sealed``.
     """
 
@@ -211,6 +215,7 @@ class Census:
     seed: int
     rounds: int
     method: str
+    noise: SessionNoise | None = None
     digest: str = ""
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.calibration import DeviceCalibration, Rate
+from autotune.calibration import DeviceCalibration, Rate, SessionNoise
 from autotune.units import format_duration, format_quantity, format_size
 
 from .hardware_report import Calibration, Census, CensusEntry, HardwareReport, ReportedFact
+from .wording import unmeasured_lines
 
 __all__ = ["Section", "fact_text", "hardware_sections", "headline", "rate_text"]
 
@@ -155,6 +156,8 @@ def _targets_section(report: HardwareReport) -> Section:
         ran = ", ".join(f"{name} ran {count} node" for name, count in target.nodes.items())
         version = target.versions.get("onnxruntime", "")
         proof = f"{ran}{f', onnxruntime {version}' if version else ''}"
+        if target.refused_types:
+            proof += f"; it does not compute in {', '.join(target.refused_types)}"
         rows.append((target.name, target.status.replace("_", " "), target.reason or proof))
     return Section(
         title="Execution providers",
@@ -207,8 +210,8 @@ def _noise_section(calibration: Calibration) -> Section:
     during = calibration.conditions.get("during", {})
     rows = [(name, _share_text(fact)) for name, fact in during.items()]
     for one in calibration.noise:
-        low, high = one.ci95
-        ratio = f"ratio {one.ratio:.4f} [{low:.4f}, {high:.4f}]"
+        interval = f"[{one.ci95[0]:.4f}, {one.ci95[1]:.4f}]" if one.ci95 else "(few rounds)"
+        ratio = f"ratio {one.ratio:.4f} {interval}"
         text = f"{one.floor:.1%}: the same work twice, {ratio}, {one.rounds} rounds"
         rows.append((f"noise floor of {one.target}", text))
     return Section(
@@ -229,7 +232,10 @@ _CENSUS_METRICS = (
     "latency.p95",
     "ttft.p50",
     "tpot.p50",
+    "energy",
+    "energy_per_token",
     "memory",
+    "device_memory",
     "size",
     "load",
     "distortion",
@@ -252,9 +258,7 @@ def _census_section(census: Census) -> Section:
         for entry in census.entries
     ]
     failures = [f"{entry.name}: {entry.reason}" for entry in census.entries if entry.reason]
-    absent = {
-        f"{name}: {reason}" for entry in census.entries for name, reason in entry.unmeasured.items()
-    }
+    absent = {line for entry in census.entries for line in unmeasured_lines(entry.unmeasured)}
     return Section(
         title=f"Census of {census.model.hub_id or census.model.spec}",
         columns=("recipe", "target", "outcome", *metrics),
@@ -262,10 +266,20 @@ def _census_section(census: Census) -> Section:
         notes=(
             f"Workload {census.workload.digest[:12]}: {census.workload.statement}.",
             f"{census.method}.",
+            *_noise_notes(census.noise),
             *failures,
             *sorted(absent),
         ),
     )
+
+
+def _noise_notes(noise: SessionNoise | None) -> Iterator[str]:
+    """Yield how quiet the machine was while the recipes were timed, with the shares."""
+    if noise is None:
+        return
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in noise.shares.items())
+    grade = f"grade {noise.grade}, noisy" if noise.warning else f"grade {noise.grade}"
+    yield f"Noise while timing: {grade} ({'; '.join([*noise.reasons, shares])})."
 
 
 def _metric_text(entry: CensusEntry, name: str) -> str:

@@ -7,7 +7,7 @@ and it knows nothing of how the model was made beyond what its folder says.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from autotune.units import format_quantity
 
 from .documents import load_document
 from .run_report import Metric, ModelFacts
-from .wording import in_reading_order, interval_text, metric_title
+from .wording import in_reading_order, interval_text, metric_title, unmeasured_lines
 
 __all__ = [
     "MeasureReport",
@@ -93,6 +93,7 @@ class MeasureReport:
         metrics: by name (``latency.p95``).
         samples: every sample in the unit of its metric (``latency``, ``load``), one
             list per fresh process.
+        unmeasured: metrics that this machine could not tell, with the reason.
     """
 
     schema: Literal["autotune.measure"] = "autotune.measure"
@@ -112,6 +113,7 @@ class MeasureReport:
     grade_reasons: tuple[str, ...]
     metrics: dict[str, Metric]
     samples: dict[str, tuple[tuple[float, ...], ...]]
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
 
 def load_measure_report(path: Path) -> MeasureReport:
@@ -133,7 +135,8 @@ def measure_view(report: MeasureReport) -> Group:
     for name, metric in in_reading_order(report.metrics).items():
         value = format_quantity(metric.value, metric.unit)
         table.add_row(*map(Text, (metric_title(name), value, interval_text(metric), f"{metric.n}")))
-    return Group(*map(_prose, _heading(report)), Text(), table)
+    gaps = unmeasured_lines(report.unmeasured)
+    return Group(*map(_prose, _heading(report)), Text(), table, *map(_prose, gaps))
 
 
 def _heading(report: MeasureReport) -> Iterator[str]:
@@ -146,7 +149,8 @@ def _heading(report: MeasureReport) -> Iterator[str]:
         same = "the same requests as" if workload.as_in_run else "not the requests of"
         yield f"         These are {same} the run that made this model."
     yield f"Rounds   {report.rounds}, a fresh process each"
-    yield f"Noise    grade {report.grade}: {'; '.join(report.grade_reasons)}"
+    grade = f"{report.grade}, noisy" if report.grade == "C" else report.grade
+    yield f"Noise    grade {grade}: {'; '.join(report.grade_reasons)}"
 
 
 def _prose(text: str) -> Text:

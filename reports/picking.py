@@ -16,13 +16,22 @@ from rich.console import Group
 from rich.text import Text
 
 from autotune.constraint import Constraint, Verdict
+from autotune.errors import UsageError
 from autotune.measurement import Measurement
 from autotune.units import format_fraction, format_quantity
 
 from .comparison_table import number_text
 from .evidence import Evidence, MeasuredModel
 
-__all__ = ["JudgedBound", "Pick", "Picked", "Picking", "pick", "picking_view"]
+__all__ = [
+    "JudgedBound",
+    "Pick",
+    "Picked",
+    "Picking",
+    "check_measured",
+    "pick",
+    "picking_view",
+]
 
 _QUALITY = ("accuracy", "macro_f1")
 # As in the search's choice: within a point of accuracy, and 2 % of size, models are equal.
@@ -106,6 +115,26 @@ def pick(documents: Sequence[Evidence], constraints: Sequence[Constraint]) -> Pi
         picks=tuple(_pick_one(document, constraints) for document in documents),
         notes=tuple(_notes(documents, constraints)),
     )
+
+
+def check_measured(documents: Sequence[Evidence], constraints: Sequence[Constraint]) -> None:
+    """Refuse bounds that no model of a document has a number for.
+
+    Raises:
+        UsageError: such a bound; the document's own reason is passed on.
+    """
+    for document in documents:
+        for bound in constraints:
+            if any(_number(model, bound.metric) for model in document.models):
+                continue
+            base = bound.metric.partition(".")[0]
+            gaps = [model.unmeasured[base] for model in document.models if base in model.unmeasured]
+            known = dict.fromkeys(key for model in document.models for key in model.numbers)
+            told = gaps[0] if gaps else f"it has {', '.join(known)}"
+            raise UsageError(
+                f"{bound} cannot be judged by {document.path!r}, which has no {bound.metric}"
+                f" ({told}); leave the bound out, or take that report where it can be measured."
+            )
 
 
 def _number(model: MeasuredModel, metric: str) -> Measurement | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Recipe
 from autotune.constraint import Constraint, Verdict
 from autotune.steps import OutcomeStatus
@@ -42,7 +43,7 @@ class Metric:
 
     Attributes:
         value: the estimate in ``unit``.
-        unit: ``s``, ``B``, ``1`` (a share or count) or ``nat``.
+        unit: ``s``, ``B``, ``J``, ``1`` (a share or count) or ``nat``.
         n: independent samples behind it.
         ci95: 95 % confidence interval (low, high), or null where none is defined.
         split: rows it was taken on, for metrics of answers.
@@ -115,6 +116,7 @@ class ReportedModel:
         fraction: share of the training steps that were done, 0 for untrained.
         metrics: by name (``latency.p95``).
         bounds: verdict on each constraint of the run, in its order.
+        unmeasured: metrics that the machine could not tell, with the reason.
     """
 
     name: str
@@ -126,6 +128,7 @@ class ReportedModel:
     fraction: float
     metrics: dict[str, Metric]
     bounds: tuple[BoundVerdict, ...] = ()
+    unmeasured: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +225,7 @@ class TimelineEntry:
         why: the planner's reason for the step.
         reason: of a failure or refusal.
         replayed: taken from the record of an identical run.
+        noise: how quiet the machine was; null where nothing was timed.
     """
 
     number: int
@@ -236,6 +240,7 @@ class TimelineEntry:
     why: str = ""
     reason: str = ""
     replayed: bool = False
+    noise: SessionNoise | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +275,8 @@ class RunReport:
         events_file: journal of the steps, relative to the report.
         timeline: every step in order.
         notes: single facts for people.
+        noise: of the noisiest session that a published timing of the models above comes
+            from; null where none was timed here.
     """
 
     schema: Literal["autotune.run"] = "autotune.run"
@@ -295,6 +302,7 @@ class RunReport:
     events_file: str = "events.jsonl"
     timeline: tuple[TimelineEntry, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    noise: SessionNoise | None = None
 
 
 def load_report(path: Path) -> RunReport:

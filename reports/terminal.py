@@ -22,7 +22,15 @@ from autotune.constraint import Verdict
 from autotune.units import format_quantity
 
 from .run_report import BoundVerdict, ReportedModel, RunOutcome, RunReport
-from .wording import adapter_text, bound_text, interval_text, metric_text, metric_title, miss_text
+from .wording import (
+    adapter_text,
+    bound_text,
+    interval_text,
+    metric_text,
+    metric_title,
+    miss_text,
+    unmeasured_lines,
+)
 
 __all__ = [
     "PLAIN_WIDTH",
@@ -35,8 +43,12 @@ __all__ = [
 ]
 
 PLAIN_WIDTH = 100
+_NOT_CERTAIN = "no time of this run is certain, take it again on a quiet machine"
 _CHOSEN_MARK = "*"
 _NONE = "-"
+_COSTS = {"size": "Size", "memory": "Memory"}
+# Columns of the front that are shown where some model has the number.
+_COUNTED = {"device_memory": "Device\nmemory", "energy": "Energy\n(request)"}
 _VERDICT_STYLE = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.UNCERTAIN: "yellow"}
 
 
@@ -129,12 +141,11 @@ def front_table(report: RunReport) -> Table:
     table = _table()
     # Names fold where the terminal is narrow; numbers never do.
     table.add_column("  Training\n  Recipe", overflow="fold", min_width=16)
-    for header in (
-        "Accuracy\n(validation)",
-        f"{timing.replace('.', ' ').capitalize()}\n[95 % interval]",
-        "Size",
-        "Memory",
-    ):
+    timed = timing.replace(".", " ").capitalize()
+    headers = ["Accuracy\n(validation)", f"{timed}\n[95 % interval]"]
+    told = {name for model in report.front for name in model.metrics}
+    costs = _COSTS | {name: header for name, header in _COUNTED.items() if name in told}
+    for header in [*headers, *costs.values()]:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("Bounds", no_wrap=True)
     chosen = report.chosen.name if report.chosen else None
@@ -143,8 +154,7 @@ def front_table(report: RunReport) -> Table:
             _names(model, mark=_CHOSEN_MARK if model.name == chosen else " "),
             _value_over_interval(model, "accuracy"),
             _value_over_interval(model, timing),
-            _value(model, "size"),
-            _value(model, "memory"),
+            *(_value(model, name) for name in costs),
             _overall(model.bounds),
         )
     return table
@@ -201,6 +211,7 @@ def _choice(report: RunReport, chosen: ReportedModel) -> Group:
         _prose(f"        {adapter_text(chosen)}"),
         Padding(_comparison(report, chosen), (1, 0)),
         *_bound_lines(chosen),
+        *map(_prose, unmeasured_lines(chosen.unmeasured)),
     )
 
 
@@ -236,5 +247,7 @@ def run_summary(report: RunReport, *, run_dir: Path) -> Group:
         parts.append(_prose(f"Why:    {report.decision}"))
     if report.outcome == "unconfirmed":
         parts += [_prose(f"Note:   {note}") for note in report.notes]
+    if report.noise is not None and report.noise.warning:
+        parts.append(_prose(("Noisy:  ", "yellow"), f"{report.noise.warning}; {_NOT_CERTAIN}."))
     parts += [Text(line) for line in _places(report, run_dir)]
     return Group(*parts)

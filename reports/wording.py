@@ -16,6 +16,7 @@ __all__ = [
     "metric_text",
     "metric_title",
     "miss_text",
+    "unmeasured_lines",
 ]
 
 # In the order in which a person wants to read them.
@@ -29,6 +30,9 @@ _TITLES = {
     "answer_tokens": "Tokens per free-running answer",
     "load": "Load time",
     "memory": "Peak memory",
+    "device_memory": "Memory on the device",
+    "energy": "Energy per request",
+    "energy_per_token": "Energy per generated token",
     "size": "Size on disk",
 }
 
@@ -40,6 +44,20 @@ def metric_title(name: str) -> str:
     """
     base, _, statistic = name.partition(".")
     return f"{_TITLES.get(base, base)} {statistic}".rstrip()
+
+
+def unmeasured_lines(gaps: Mapping[str, str]) -> list[str]:
+    """Return ``Energy per request: not measurable here: ...`` for each gap in reading order.
+
+    What does not apply to a model is no gap.
+    """
+    known = [name for name in _TITLES if name in gaps]
+    names = [*known, *sorted(set(gaps) - set(known))]
+    return [
+        f"{metric_title(name)}: {gaps[name]}"
+        for name in names
+        if not gaps[name].startswith("not applicable")
+    ]
 
 
 def in_reading_order(metrics: Mapping[str, Metric]) -> dict[str, Metric]:

@@ -6,6 +6,7 @@ from .experience import Experience, PastResult, PastTask, learn
 from .front import Point, dominates, pareto_front
 from .planner import Phase, Progress, StagedPlanner
 from .priors import default_portfolio
+from .reach import hopeless_latency_s
 from .settings import (
     DEFAULT_PRIOR_COSTS_S,
     SamplerName,
@@ -43,6 +44,7 @@ __all__ = [
     "default_rungs",
     "derive_seed",
     "dominates",
+    "hopeless_latency_s",
     "learn",
     "meets_quality",
     "minimum_budget_s",

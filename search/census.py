@@ -10,53 +10,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.candidate import Candidate, Recipe
-from autotune.constraint import Constraint, Verdict
-from autotune.measurement import Measurement
+from autotune.constraint import Verdict
 from autotune.steps import MeasureStep, ScoreStep, Step
-from autotune.units import format_quantity
 
 from .costs import CostModel
 from .ledger import Ledger, untrained
+from .reach import out_of_reach, seen_costs, timed_bounds
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict, total_violation
 
 __all__ = ["hopeless_reason", "nearest_recipe", "next_census_step"]
 
-_TIMED = ("latency", "ttft", "tpot")
-
-
-def _timed_bounds(constraints: Sequence[Constraint]) -> list[Constraint]:
-    return [c for c in constraints if c.op == "<=" and c.metric.partition(".")[0] in _TIMED]
-
-
-def _median_of(bound: Constraint) -> str:
-    return f"{bound.metric.partition('.')[0]}.p50"
-
 
 def hopeless_reason(settings: SearchSettings, ledger: Ledger) -> str:
     """Return why no recipe can meet the bounds by far, or an empty string.
 
-    Looks at the median of the first block: a median far over the bound leaves no
-    hope for a 95th percentile.
+    That is so where every provider that can be built for was looked at and is out of reach.
     """
-    for bound in _timed_bounds(settings.constraints):
-        median = _median_of(bound)
-        found = [
-            (metrics.get(median) or metrics[bound.metric]).value
-            for metrics in ledger.probe.values()
-            if median in metrics or bound.metric in metrics
-        ]
-        if found and min(found) > settings.hopeless_factor * bound.bound:
-            return (
-                f"the fastest of the first {len(found)} recipes has {median}"
-                f" {format_quantity(min(found), bound.unit)}, more than"
-                f" {settings.hopeless_factor:g} times the bound {bound}"
-            )
-    return ""
+    reasons = []
+    for provider in _providers(settings):
+        if not _sound(settings, ledger, provider):
+            continue
+        reason = out_of_reach(settings, ledger, provider)
+        if not reason:
+            return ""
+        reasons.append(reason)
+    return "; ".join(reasons)
+
+
+def _providers(settings: SearchSettings) -> list[str]:
+    """Return the providers of the recipes, in their order."""
+    return list(dict.fromkeys(recipe.provider for recipe in settings.recipes))
+
+
+def _sound(settings: SearchSettings, ledger: Ledger, provider: str) -> list[Recipe]:
+    """Return the recipes of ``provider`` that have not failed."""
+    return [
+        recipe
+        for recipe in settings.recipes
+        if recipe.provider == provider and ledger.recipe_failure(recipe) is None
+    ]
 
 
 def _is_alive(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> bool:
     """Whether nothing known so far rules ``recipe`` out."""
+    if out_of_reach(settings, ledger, recipe.provider):
+        return False
     verdict = cost_verdict(settings.constraints, ledger.census_costs(recipe))
     return ledger.recipe_failure(recipe) is None and verdict is not Verdict.FAIL
 
@@ -70,9 +69,11 @@ def _score_next(ledger: Ledger, recipes: Sequence[Recipe]) -> ScoreStep | None:
 
 
 def _probe_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
-    """Return what is left of the first block: it takes recipes that can be built."""
-    if "probe" in ledger.purposes or not _timed_bounds(settings.constraints):
+    """Return what is left of the first look: some recipes, then one of each other provider."""
+    if not timed_bounds(settings.constraints):
         return None
+    if "probe" in ledger.purposes:
+        return _look_at_another(settings, ledger)
     sound = [recipe for recipe in settings.recipes if ledger.recipe_failure(recipe) is None]
     probe = sound[: settings.probe_recipes]
     if score := _score_next(ledger, probe):
@@ -82,6 +83,20 @@ def _probe_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | 
     candidates = tuple(untrained(recipe) for recipe in probe)
     step = MeasureStep(candidates=candidates, rounds=1, purpose="census")
     return step, f"one block of {len(candidates)} recipes, to see if the bounds are in reach"
+
+
+def _look_at_another(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
+    """Return the first look at a provider that the first block left out.
+
+    It is timed before it is scored: where a request takes seconds, scoring takes minutes.
+    """
+    for provider in _providers(settings):
+        sound = [untrained(recipe) for recipe in _sound(settings, ledger, provider)]
+        is_seen = any(one.name in ledger.probe or one.name in ledger.census for one in sound)
+        if sound and not is_seen and "probe" not in ledger.group_failed:
+            step = MeasureStep(candidates=(sound[0],), rounds=1, purpose="census")
+            return step, f"one block of {sound[0].recipe.name}, a first look at {provider}"
+    return None
 
 
 def _timing_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
@@ -132,7 +147,8 @@ def next_census_step(
     if probe := _probe_step(settings, ledger):
         return probe
     is_closed = "census" in ledger.purposes
-    score = None if is_closed else _score_next(ledger, settings.recipes)
+    within = [r for r in settings.recipes if not out_of_reach(settings, ledger, r.provider)]
+    score = None if is_closed else _score_next(ledger, within)
     if score and _has_time_for(score.candidate, settings, ledger, costs, elapsed_s):
         return score, f"build {score.candidate.recipe.name} untrained, for size and base loss"
     return _timing_step(settings, ledger) or _recheck_step(settings, ledger)
@@ -163,19 +179,8 @@ def nearest_recipe(settings: SearchSettings, ledger: Ledger) -> Candidate | None
     # A recipe that is too large is known by its build alone and never timed.
     known = ledger.census.keys() | ledger.probe.keys() | ledger.scores.keys()
     seen = [
-        (total_violation(bounds, _census_or_probe(ledger, recipe, bounds)), n)
+        (total_violation(bounds, seen_costs(settings, ledger, recipe)), n)
         for n, recipe in enumerate(settings.recipes)
         if untrained(recipe).name in known
     ]
     return untrained(settings.recipes[min(seen)[1]]) if seen else None
-
-
-def _census_or_probe(
-    ledger: Ledger, recipe: Recipe, bounds: Sequence[Constraint]
-) -> dict[str, Measurement]:
-    """Return the census, else the first block with its medians where percentiles are missing."""
-    first = dict(ledger.probe.get(untrained(recipe).name, {}))
-    for bound in _timed_bounds(bounds):
-        if median := first.get(_median_of(bound)):
-            first.setdefault(bound.metric, median)
-    return first | ledger.census_costs(recipe)

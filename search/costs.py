@@ -49,6 +49,7 @@ class CostModel:
         self._typical_epochs = sum(settings.space.epochs) / len(settings.space.epochs)
         rows = (settings.n_validation_rows, settings.n_test_rows)
         self._test_ratio = rows[1] / rows[0] if all(rows) else 1.0
+        self._first_provider = settings.recipes[0].provider
         self._means: dict[str, _Mean] = {}
         self._trained: dict[str, float] = {}
 
@@ -62,11 +63,17 @@ class CostModel:
             case ScoreStep():
                 self._observe_score(step.candidate.recipe, outcome)
             case MeasureStep():
-                if "measure" in outcome.stage_s:
+                if "measure" in outcome.stage_s and not self._is_a_look_elsewhere(step):
                     blocks = len(step.candidates) * step.rounds
                     self._add("measure", outcome.cost_s, units=blocks)
             case TestStep():
                 pass  # the last step of a search
+
+    def _is_a_look_elsewhere(self, step: MeasureStep) -> bool:
+        """Whether ``step`` is the first look at a provider that later blocks may well not use."""
+        return step.rounds == 1 and all(
+            candidate.recipe.provider != self._first_provider for candidate in step.candidates
+        )
 
     def _observe_training(self, step: TrainStep, outcome: Outcome) -> None:
         before = self._trained.get(step.adapter.name, 0.0)

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from autotune.candidate import Recipe
-from autotune.constraint import Verdict
+from autotune.constraint import Constraint, Verdict
 from autotune.measurement import Measurement
 from autotune.units import format_quantity
 
 from .ledger import Ledger, untrained
+from .reach import out_of_reach
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict
 
@@ -100,6 +101,8 @@ def _judge(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> CensusEn
     if failure:
         reason = f"{failure.status}: {failure.reason}"
         return CensusEntry(recipe=recipe, state=CensusState.FAILED, reason=reason)
+    if reason := out_of_reach(settings, ledger, recipe.provider):
+        return CensusEntry(recipe=recipe, state=CensusState.INFEASIBLE, reason=reason)
     costs = ledger.census_costs(recipe)
     verdict = cost_verdict(settings.constraints, costs)
     if verdict is Verdict.FAIL:
@@ -116,10 +119,18 @@ def _judge(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> CensusEn
 
 def _broken(settings: SearchSettings, costs: dict[str, Measurement]) -> str:
     return ", ".join(
-        f"{bound} with {format_quantity(costs[bound.metric].value, bound.unit)}"
+        f"{bound} with {_shown(bound, costs)}"
         for bound in cost_constraints(settings.constraints)
-        if bound.metric in costs and bound.verdict(costs[bound.metric]) is Verdict.FAIL
+        if bound.judge(costs) is Verdict.FAIL
     )
+
+
+def _shown(bound: Constraint, costs: dict[str, Measurement]) -> str:
+    """Return what breaks ``bound``: its metric, or the median in place of a percentile."""
+    if bound.metric in costs:
+        return format_quantity(costs[bound.metric].value, bound.unit)
+    median = costs[f"{bound.metric.partition('.')[0]}.p50"]
+    return f"a median of {format_quantity(median.value, bound.unit)}"
 
 
 def _damage(ledger: Ledger, recipe: Recipe) -> float:

@@ -11,6 +11,7 @@ from autotune.measurement import Measurement
 from autotune.steps import TrainStep
 
 from .ledger import Ledger
+from .reach import seen_costs
 from .settings import SearchSettings
 from .standing import CensusEntry, latency_of
 from .study import StudyRecord
@@ -94,4 +95,4 @@ class TrialRecorder:
 
     def _cost_violations(self, recipe: Recipe) -> Mapping[str, float]:
         bounds = cost_constraints(self.settings.constraints)
-        return violations(bounds, self.ledger.census_costs(recipe))
+        return violations(bounds, seen_costs(self.settings, self.ledger, recipe))

@@ -39,10 +39,8 @@ def cost_constraints(constraints: Sequence[Constraint]) -> tuple[Constraint, ...
 
 def cost_verdict(constraints: Sequence[Constraint], metrics: Metrics) -> Verdict:
     """Return fail if one bound on cost fails, uncertain if one is or was not measured."""
-    verdicts = {
-        c.verdict(metrics[c.metric]) if c.metric in metrics else Verdict.UNCERTAIN
-        for c in cost_constraints(constraints)
-    }
+    judged = [c.judge(metrics) for c in cost_constraints(constraints)]
+    verdicts = {verdict or Verdict.UNCERTAIN for verdict in judged}
     for verdict in (Verdict.FAIL, Verdict.UNCERTAIN):
         if verdict in verdicts:
             return verdict

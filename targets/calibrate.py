@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.calibration import Control, DeviceCalibration, Rate, Unmeasured, make_rate
@@ -20,6 +20,7 @@ from .calibrate_graph import ELEMENT_TYPES, OPERATORS, Product, product_model
 from .contract import Executor, Job, JobResult
 from .detect import Finding
 from .machine import Machine
+from .proven import ProvenTarget
 
 __all__ = ["CalibrationPlan", "calibrate", "plan_calibration"]
 
@@ -30,6 +31,8 @@ _CPU_SHAPES = ((128, 576, 1536), (256, 1024, 4096), (512, 2048, 2048))
 _DEVICE_SHAPES = ((256, 1024, 1024), (1024, 2048, 2048), (2048, 4096, 4096))
 _DEVICE_CHAIN = 8
 _DEVICE_TYPES = ("fp32", "fp16", "bf16", "int8", "int4")
+# A first look at each type, by which a device that would take minutes for more is known.
+_FIRST_LOOK = (16, 256, 256)
 # One row against a matrix of 268 MB and one of 1 GiB: larger than the caches of any GPU.
 _DEVICE_READS = (8192, 16384)
 _CACHE_FACTOR = 4
@@ -49,7 +52,9 @@ class CalibrationPlan:
         threads: of onnxruntime.
         products: matrix products, small ones first; those of one row with a plain
             weight count as memory reads.
-        rounds: of the A/A test, which repeats the first product that runs.
+        n_looks: of ``products``, a first look each: they tell what more would take.
+        rounds: of the A/A test, which repeats the first product that runs after the looks,
+            or else the first look that runs.
         per_block: samples per round and name.
         limit_s: of the whole calibration in the child, greater than 0.
         seed: of contents and orders.
@@ -61,6 +66,7 @@ class CalibrationPlan:
     read_threads: int = 1
     threads: int = 1
     products: tuple[Product, ...]
+    n_looks: int = 0
     rounds: int = 12
     per_block: int = 8
     limit_s: float = 15.0
@@ -85,7 +91,11 @@ def plan_calibration(
     threads = _threads(machine)
     if finding.family.onnxruntime_name != _CPU:
         return CalibrationPlan(
-            threads=threads, products=_device_products(machine), limit_s=limit_s, seed=seed
+            threads=threads,
+            products=_device_products(machine, _activations(finding)),
+            n_looks=len(_DEVICE_TYPES),
+            limit_s=limit_s,
+            seed=seed,
         )
     cache = max((machine.processor.cache_bytes.value or {}).values(), default=0)
     n_bytes, note = _read_size(machine, cache)
@@ -125,7 +135,14 @@ def _read_size(machine: Machine, last: int) -> tuple[int, str]:
     return n_bytes, f"{size}; {cache}, which was read with an array of half its size"
 
 
-def _device_products(machine: Machine) -> tuple[Product, ...]:
+def _activations(finding: Finding) -> str:
+    """Return what models on this device have: fp16, fp32 where it does not compute in that."""
+    target = finding.target
+    refused = target.proof.refused_types if isinstance(target, ProvenTarget) else {}
+    return "fp32" if "fp16" in refused else "fp16"
+
+
+def _device_products(machine: Machine, activations: str) -> tuple[Product, ...]:
     available = machine.memory.available_bytes.value or 0
     reads = tuple(
         Product(label="fp32", m=1, k=side, n=side)
@@ -140,12 +157,14 @@ def _device_products(machine: Machine) -> tuple[Product, ...]:
             k=k,
             n=n,
             repeat=_DEVICE_CHAIN,
-            activation="fp16" if OPERATORS[label].bits else "",
+            activation=activations if OPERATORS[label].bits else "",
         )
         for m, k, n in _DEVICE_SHAPES
         for label in _DEVICE_TYPES
     )
-    return chains[: len(_DEVICE_TYPES)] + reads + chains[len(_DEVICE_TYPES) :]
+    m, k, n = _FIRST_LOOK
+    looks = tuple(replace(chain, m=m, k=k, n=n, repeat=1) for chain in chains[: len(_DEVICE_TYPES)])
+    return looks + chains[: len(_DEVICE_TYPES)] + reads + chains[len(_DEVICE_TYPES) :]
 
 
 def calibrate(
@@ -192,6 +211,7 @@ def _request(provider: str, plan: CalibrationPlan) -> dict[str, Any]:
         "read_bytes": plan.read_bytes,
         "read_threads": plan.read_threads,
         "products": [_entry(product) for product in plan.products],
+        "n_looks": plan.n_looks,
         "element_types": ELEMENT_TYPES,
         "rounds": plan.rounds,
         "per_block": plan.per_block,
@@ -232,7 +252,6 @@ def _measured(
     rates = [
         _product_rate(product, tuple(a["samples_s"])) for product, a in pairs if "samples_s" in a
     ]
-    ran = [product for product, answer in pairs if "samples_s" in answer]
     return DeviceCalibration(
         target=device.target,
         provider=device.provider,
@@ -244,7 +263,7 @@ def _measured(
             for product, answer in pairs
             if "refused" in answer
         ),
-        control=_control(ran[:1], value["control"]),
+        control=_control(plan.products, value["control"]),
         seconds=value["seconds"],
         notes=(*device.notes, f"onnxruntime {value['onnxruntime']}, numpy {value['numpy']}"),
     )
@@ -283,11 +302,11 @@ def _product_rate(product: Product, samples_s: tuple[float, ...]) -> Rate:
     )
 
 
-def _control(ran: Sequence[Product], blocks: Mapping[str, Any] | None) -> Control | None:
-    if not ran or not blocks or not blocks["first"]:
+def _control(products: Sequence[Product], blocks: Mapping[str, Any] | None) -> Control | None:
+    if not blocks or not blocks["first"]:
         return None
     return Control(
-        work=_words(ran[0]),
+        work=_words(products[blocks["product"]]),
         first=tuple(tuple(block) for block in blocks["first"]),
         second=tuple(tuple(block) for block in blocks["second"]),
     )

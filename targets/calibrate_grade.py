@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from autotune.calibration import Grade
 
 from .conditions import Conditions
-from .fact import Fact, detected, unknown
+from .fact import Fact, detected, not_applicable, unknown
 
 __all__ = ["GRADE_RULE", "Disturbance", "disturbance", "grade_noise"]
 
@@ -22,6 +22,7 @@ _LIMITS = {
     "steal": (0.01, 0.05),
     "pressure": (0.10, 0.30),
     "throttled": (0.01, 0.10),
+    "waited": (0.02, 0.10),
     "noise floor": (0.02, 0.10),
 }
 _WORDS = {
@@ -29,6 +30,7 @@ _WORDS = {
     "steal": "share of core time that the hypervisor kept",
     "pressure": "share of time in which some process waited for a core",
     "throttled": "share of time that the control group's quota took",
+    "waited": "share of the timed threads' time in which they waited for a core",
     "noise floor": "difference of the same work under two names",
 }
 GRADE_RULE = (
@@ -36,8 +38,11 @@ GRADE_RULE = (
     + ", ".join(f"{name} at most {limits[0]:.0%}" for name, limits in _LIMITS.items())
     + "; B: "
     + ", ".join(f"{limits[1]:.0%}" for limits in _LIMITS.values())
-    + " in the same order; C: above. A needs a known noise floor and a known load or pressure."
+    + " in the same order; C: above. A needs a known noise floor and a known load,"
+    " pressure or waiting."
 )
+
+_NOT_COUNTED: Fact[float] = not_applicable("the processes of this session do not count it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +54,29 @@ class Disturbance:
         steal: share of the usable cores' time that a hypervisor kept back, 0 to 1.
         pressure: share of the time in which some process waited for a core, 0 to 1.
         throttled: share of the time that a quota held this control group back.
+        waited: of the time in which the timed threads could run, the share in which they
+            waited for a core, 0 to 1.
     """
 
     load: Fact[float]
     steal: Fact[float]
     pressure: Fact[float]
     throttled: Fact[float]
+    waited: Fact[float] = _NOT_COUNTED
 
 
 def disturbance(
-    before: Conditions, after: Conditions, *, seconds: float, usable_cores: float
+    before: Conditions,
+    after: Conditions,
+    *,
+    seconds: float,
+    usable_cores: float,
+    waited: Fact[float] = _NOT_COUNTED,
 ) -> Disturbance:
-    """Return what the conditions before and after, ``seconds`` apart, say."""
+    """Return what the conditions before and after, ``seconds`` apart, say.
+
+    ``waited`` comes from the timed processes themselves, which count it.
+    """
 
     def grown(name: str, per: float) -> Fact[float]:
         first: Fact[float] = getattr(before, name)
@@ -79,6 +95,7 @@ def disturbance(
         steal=grown("steal_s", seconds * usable_cores),
         pressure=grown("pressure_cpu_s", seconds),
         throttled=grown("throttled_s", seconds),
+        waited=waited,
     )
 
 
@@ -94,6 +111,7 @@ def grade_noise(found: Disturbance, noise_floor: float | None) -> tuple[Grade, t
         "steal": found.steal.value,
         "pressure": found.pressure.value,
         "throttled": found.throttled.value,
+        "waited": found.waited.value,
         "noise floor": noise_floor,
     }
     grades: list[Grade] = ["A"]
@@ -107,7 +125,7 @@ def grade_noise(found: Disturbance, noise_floor: float | None) -> tuple[Grade, t
     if noise_floor is None:
         grades.append("B")
         reasons.append("there was no test of the same work under two names")
-    if found.load.value is None and found.pressure.value is None:
+    if not any(fact.value is not None for fact in (found.load, found.pressure, found.waited)):
         grades.append("B")
-        reasons.append("neither load nor pressure is known on this system")
+        reasons.append("neither load nor pressure nor waiting is known on this system")
     return max(grades), tuple(reasons)

@@ -6,8 +6,8 @@ ignores options it does not know, so nothing is built that these tables refuse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from autotune.candidate import Algorithm, Precision, Recipe
 
@@ -73,6 +73,10 @@ _REFUSED = (
     ),
 )
 
+# The only data type of activations that the builder can be asked for, by provider
+# (``use_webgpu_fp32``; source: _OPTIONS).
+_ACTIVATIONS = {"webgpu": _FP32}
+
 # Architectures whose activations leave the range of fp16; the builder warns of it.
 _FP16_OVERFLOWS = ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
 # 512 gave all-zero output without a word (onnxruntime#28551).
@@ -90,16 +94,56 @@ def check(recipe: Recipe, architecture: Architecture) -> Refusal | None:
     return None
 
 
-def recipes(provider: str, architecture: Architecture) -> tuple[list[Recipe], list[Refusal]]:
+def recipes(
+    provider: str, architecture: Architecture, *, refused_types: Mapping[str, str] | None = None
+) -> tuple[list[Recipe], list[Refusal]]:
     """Return what to try on ``provider``, and what was left out with the reason.
 
     The order is fastest expected first, and among the slow to build last: k_quant takes
     five to ten times as long to build as plain rounding, fp32 runs slowest.
+
+    Args:
+        provider: in the builder's spelling.
+        architecture: of the model.
+        refused_types: data types that the device does not compute in, with its words
+            (``Proof.refused_types``).
     """
-    proposed = _proposals(provider)
-    refusals = [check(recipe, architecture) for recipe in proposed]
-    kept = [r for r, refusal in zip(proposed, refusals, strict=True) if refusal is None]
-    return kept, [refusal for refusal in refusals if refusal is not None]
+    refused = refused_types or {}
+    kept, left_out = [], []
+    for proposed in _proposals(provider):
+        recipe = _for_device(proposed, refused)
+        refusal = check(recipe, architecture) or _device_refusal(recipe, refused)
+        if refusal is None:
+            kept.append(recipe)
+        else:
+            left_out.append(refusal)
+    return kept, left_out
+
+
+def _computes_in(recipe: Recipe) -> Precision:
+    """Return the data type of the activations (the builder's rule, source: _VALID)."""
+    if recipe.activations is not None:
+        return recipe.activations
+    if recipe.precision not in (_INT8, _INT4):
+        return recipe.precision
+    return _FP32 if recipe.provider == "cpu" else _FP16
+
+
+def _for_device(recipe: Recipe, refused: Mapping[str, str]) -> Recipe:
+    """Return ``recipe`` with other activations where the device needs them and they exist."""
+    other = _ACTIVATIONS.get(recipe.provider)
+    is_float = recipe.precision not in (_INT8, _INT4)
+    if other is None or is_float or _computes_in(recipe) not in refused:
+        return recipe
+    return replace(recipe, activations=other)
+
+
+def _device_refusal(recipe: Recipe, refused: Mapping[str, str]) -> Refusal | None:
+    words = refused.get(_computes_in(recipe))
+    if words is None:
+        return None
+    reason = f"this device does not compute in {_computes_in(recipe)}: {words}"
+    return Refusal(recipe=recipe, reason=reason, source="a node that was run on it")
 
 
 def _proposals(provider: str) -> Sequence[Recipe]:
@@ -117,7 +161,10 @@ def _proposals(provider: str) -> Sequence[Recipe]:
         )
 
     plain = [int4(128), int4(32), int4(16)]
-    plain.append(Recipe(provider=provider, precision=_INT8, block_size=32, accuracy_level=level))
+    plain += [
+        Recipe(provider=provider, precision=_INT8, block_size=block, accuracy_level=level)
+        for block in (128, 32)
+    ]
     if provider == "cpu":
         # Computing int4 products in fp32 keeps models with massive activations intact
         # (https://github.com/microsoft/onnxruntime/issues/29849), at a third of the speed.
@@ -155,6 +202,11 @@ def _architecture_reason(recipe: Recipe, architecture: Architecture) -> _Reason 
 
 
 def _option_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | None:
+    if recipe.activations is not None:
+        is_float = recipe.precision not in (_INT4, _INT8)
+        if is_float or recipe.activations is not _ACTIVATIONS.get(recipe.provider):
+            reason = f"the builder has no {recipe.activations} activations for"
+            return f"{reason} {recipe.precision} on {recipe.provider}", _OPTIONS
     if recipe.precision not in (_INT4, _INT8):
         return None
     if recipe.block_size not in _BLOCK_SIZES:

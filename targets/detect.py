@@ -167,6 +167,7 @@ def _find(ask: _Ask, *, executor: Executor, available: Sequence[str] | None = No
         available=tuple(result.value["available"]),
         devices=tuple(result.value["devices"]),
         versions=capabilities["versions"],
+        refused_types=result.value["refused_types"],
     )
     return Finding(
         family=ask.family,

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 SIDE = 4
-_FLOAT = 1  # TensorProto.DataType.FLOAT
+# TensorProto.DataType, by the name of the type in recipes
+_ELEMENTS = {"fp32": 1, "fp16": 10}
 _IR_VERSION, _OPSET = 8, 13  # old enough for every onnxruntime in use
 # Part of the message when the setting below forbids what would have happened.
 _FALLBACK_WORDS = "fallback to CPU EP has been explicitly disabled"
+_MESSAGE_CHARS = 160
 
 
 class ProofError(Exception):
@@ -45,14 +47,14 @@ def _field(number: int, value: int | bytes | str) -> bytes:
     return bytes([number << 3 | 2]) + length + data
 
 
-def one_node_model() -> bytes:
-    """Return an ONNX model with the node ``y = MatMul(a, b)`` on float32 (4, 4) matrices.
+def one_node_model(kind_name: str = "fp32") -> bytes:
+    """Return an ONNX model with the node ``y = MatMul(a, b)`` on (4, 4) matrices.
 
     Field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto;
     written by hand because neither onnx nor onnx-ir comes with onnxruntime.
     """
     dimension = _field(1, _field(1, SIDE))  # TensorShapeProto.dim { dim_value }
-    tensor = _field(1, _FLOAT) + _field(2, dimension * 2)  # elem_type, shape
+    tensor = _field(1, _ELEMENTS[kind_name]) + _field(2, dimension * 2)  # elem_type, shape
     kind = _field(2, _field(1, tensor))  # ValueInfoProto.type { tensor_type }
     node = _field(1, "a") + _field(1, "b") + _field(2, "y") + _field(4, "MatMul")
     graph = _field(1, node) + _field(2, "proof")
@@ -62,7 +64,7 @@ def one_node_model() -> bytes:
     return _field(1, _IR_VERSION) + _field(7, graph) + opset
 
 
-def _session(ort: Any, provider: str, options: dict[str, str], profile: str) -> Any:
+def _session(ort: Any, provider: str, options: dict[str, str], profile: str, kind: str) -> Any:
     settings = ort.SessionOptions()
     settings.enable_profiling = True
     settings.profile_file_prefix = profile
@@ -71,7 +73,7 @@ def _session(ort: Any, provider: str, options: dict[str, str], profile: str) -> 
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # Without this, a provider that cannot start is replaced by the CPU with a printed line.
     return ort.InferenceSession(
-        one_node_model(), settings, providers=[(provider, options)], enable_fallback=0
+        one_node_model(kind), settings, providers=[(provider, options)], enable_fallback=0
     )
 
 
@@ -90,19 +92,37 @@ def _nodes_per_provider(profile: Path) -> dict[str, int]:
     return dict(collections.Counter(name for name in providers if name))
 
 
-def _run(ort: Any, provider: str, options: dict[str, str]) -> dict[str, int]:
+def _run(ort: Any, provider: str, options: dict[str, str], kind: str = "fp32") -> dict[str, int]:
     """Run the node, check its numbers, and return how many nodes each provider ran."""
     import numpy as np  # noqa: PLC0415 - a dependency of onnxruntime, absent without it
 
-    a = np.arange(SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
-    b = np.eye(SIDE, dtype=np.float32)[::-1].copy()
+    dtype = {"fp32": np.float32, "fp16": np.float16}[kind]
+    a = np.arange(SIDE * SIDE).astype(dtype).reshape(SIDE, SIDE)
+    b = np.eye(SIDE, dtype=dtype)[::-1].copy()
     with tempfile.TemporaryDirectory() as folder:
-        session = _session(ort, provider, options, str(Path(folder) / "proof"))
+        session = _session(ort, provider, options, str(Path(folder) / "proof"), kind)
         (y,) = session.run(["y"], {"a": a, "b": b})
         nodes = _nodes_per_provider(Path(session.end_profiling()))
     if not np.allclose(y, a[:, ::-1]):
         raise ProofError("wrong_result", f"{provider} computed a wrong product of two matrices.")
     return nodes
+
+
+def _refused_types(ort: Any, provider: str, options: dict[str, str]) -> dict[str, str]:
+    """Return data types in which the provider does not compute, with the runtime's words.
+
+    Graphs for accelerators have fp16 activations unless they are built otherwise; not
+    every device has them (WebGPU's optional feature ``shader-f16``). The CPU provider's
+    graphs have fp32 ones, so it is not asked.
+    """
+    if provider == "CPUExecutionProvider":
+        return {}
+    refusals: tuple[type[Exception], ...] = (ProofError, *_errors())
+    try:
+        nodes = _run(ort, provider, options, "fp16")
+    except refusals as error:
+        return {"fp16": " ".join(str(error).split())[-_MESSAGE_CHARS:]}
+    return {} if nodes.get(provider) else {"fp16": f"its node ran on {', '.join(nodes) or 'none'}"}
 
 
 def _devices(ort: Any, provider: str) -> list[dict[str, str]]:
@@ -122,7 +142,8 @@ def _devices(ort: Any, provider: str) -> list[dict[str, str]]:
 
 
 def prove(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return versions, nodes per provider and devices for ``payload["provider"]``.
+    """Return versions, nodes per provider, devices and the data types that
+    ``payload["provider"]`` does not compute in.
 
     Raises:
         ProofError: no onnxruntime, a provider that is not in the build, one that
@@ -150,6 +171,7 @@ def prove(payload: dict[str, Any]) -> dict[str, Any]:
         "available": available,
         "nodes": nodes,
         "devices": _devices(ort, provider),
+        "refused_types": _refused_types(ort, provider, payload.get("options", {})),
     }
 
 

@@ -57,5 +57,7 @@ class ProvenTarget:
         }
 
     def recipes(self, architecture: Architecture) -> tuple[list[Recipe], list[Refusal]]:
-        """Return what to try on this provider, and what the capability table left out."""
-        return recipes(self.provider, architecture)
+        """Return what to try on this provider, and what was left out: by the capability
+        table, or because this device does not compute in its data type.
+        """
+        return recipes(self.provider, architecture, refused_types=self.proof.refused_types)

@@ -41,6 +41,8 @@ class Proof:
         available: providers compiled into the runtime, usable or not.
         devices: what the runtime tells of the provider's devices.
         versions: libraries in the interpreter, by distribution.
+        refused_types: the runtime's words for each data type of activations that the
+            device was asked to compute in and did not (``fp16``).
     """
 
     onnxruntime: str
@@ -48,6 +50,7 @@ class Proof:
     available: tuple[str, ...] = ()
     devices: tuple[dict[str, str], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    refused_types: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
+def webgpu_python() -> str:
+    """Interpreter with onnxruntime-webgpu (``scripts/webgpu-env`` makes one and says its name)."""
+    named = os.environ.get("AUTOTUNE_WEBGPU_PYTHON", "")
+    if not named:
+        reason = "AUTOTUNE_WEBGPU_PYTHON names no interpreter (see scripts/webgpu-env)"
+        if os.environ.get("AUTOTUNE_REQUIRE_WEBGPU") == "1":
+            pytest.fail(f"{reason}, and AUTOTUNE_REQUIRE_WEBGPU asks for one")
+        pytest.skip(reason)
+    return named
+
+
+@pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hugging Face folder of the tiny model (seed 0); read only."""
     for module in ("torch", "transformers"):

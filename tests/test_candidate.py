@@ -45,6 +45,7 @@ int4_recipes = st.builds(
     accuracy_level=st.integers(0, 4),
     prune_lm_head=st.booleans(),
     layers=st.none() | st.integers(1, 40),
+    activations=st.none() | st.sampled_from([Precision.FP32, Precision.BF16]),
 )
 
 
@@ -67,6 +68,16 @@ int4_recipes = st.builds(
                 layers=20,
             ),
             "cpu-int4-b32-k_quant_mixed-acc1-fullhead-l20",
+        ),
+        (
+            Recipe(
+                provider="webgpu",
+                precision=Precision.INT8,
+                block_size=32,
+                accuracy_level=4,
+                activations=Precision.FP32,
+            ),
+            "webgpu-int8-b32-fp32act",
         ),
     ],
 )

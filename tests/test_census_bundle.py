@@ -17,7 +17,7 @@ import pytest
 
 from autotune.bundle import open_bundle, write_bundle
 from autotune.candidate import Precision
-from autotune.census import Workshop, build_every, open_workshop
+from autotune.census import CensusScope, Workshop, build_every, open_workshop
 from autotune.census_bundle import BundleRequest, run_bundle_census, run_export
 from autotune.census_entries import CensusFiles
 from autotune.config import Bounds, RunConfig, resolve_config
@@ -307,6 +307,23 @@ def test_an_export_goes_to_a_new_folder_in_one_that_exists(
         with pytest.raises(OutputError, match="choose another name"):
             run_export(config, tmp_path / name)
     assert list((tmp_path / "taken").iterdir()) == []
+
+
+def test_a_census_of_some_recipes_and_requests_takes_no_others(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    config = _config(tiny_model_dir, tmp_path)
+    scope = CensusScope(recipes=("cpu-int8-*", "*-fp32"), requests=5)
+    with open_workshop(config, scope) as workshop:
+        names = [recipe.name for recipe in workshop.session.settings.recipes]
+        assert names == ["cpu-int8-b32", "cpu-fp32"]
+        assert workshop.bench.requests_per_block == 5
+    unknown = CensusScope(recipes=("cpu-int3",))
+    with (
+        pytest.raises(UsageError, match=r"got cpu-int3; they are cpu-int4-b128, "),
+        open_workshop(config, unknown),
+    ):
+        pass
 
 
 def test_a_bundle_without_any_provider_of_this_machine_is_a_hardware_error(bundle: Path) -> None:

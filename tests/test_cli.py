@@ -19,6 +19,7 @@ from autotune import __version__
 from autotune.cli import app, main
 from autotune.config import SAMPLERS, Bounds
 from autotune.errors import UsageError
+from autotune.evaluators import unmeasurable
 from autotune.task import Template
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,8 @@ FLAGS = [
     (["--max-size", "0GB"], "greater than zero", "'0GB'"),
     (["--min-accuracy", "90"], "--min-accuracy is a fraction, got '90'", "90%"),
     (["--min-accuracy", "0"], "greater than 0", "'0'"),
+    (["--constraint", "energy<=0.5"], "The bound on energy needs a unit", "0.5mJ or 0.5J"),
+    (["--constraint", "energy<=0.5W"], "has no unit 'W'", "mJ, J"),
     (["--constraint", "speed<=5ms"], "Nothing measures 'speed'", "choose from"),
     (["--constraint", "latency<5ms"], "METRIC<=BOUND", "'tpot.p95<=50ms'"),
     (["--budget", "12"], "--budget needs a unit", "12ms or 12s"),
@@ -110,6 +113,9 @@ CENSUS_FLAGS = [
     (["--export", "x", "--max-size", "1GB"], "got --max-size", "leave that out"),
     (["--export", "no/x"], "--export 'no/x' is a new folder", "choose another name"),
     (["box"], "'box' has none", "autotune census --export"),
+    (["--export", "x", "--constraint", "size<=1GB"], "got --constraint", "leave that out"),
+    (["--constraint", "energy<=1"], "The bound on energy needs a unit", "1mJ or 1J"),
+    (["--constraint", "tpot<=1ms"], "tpot.p95 <= 1 ms cannot be measured", "bound the latency"),
     (["box", "--max-size", "4"], "--max-size needs a unit", "4MB or 4GiB"),
 ]
 
@@ -137,6 +143,7 @@ REQUESTS: list[tuple[list[str], str, str]] = [
     (["--data", "rows.csv", "--template", "{text}\n{tone}"], "tone", "label"),
     (["--data", "rows.csv", "--template", "no fields"], "field", "{"),
     (["--constraint", "tpot<=50ms"], "tpot.p95 <= 50 ms", "--task generation"),
+    (["--constraint", "energy_per_token<=1mJ"], "energy_per_token <= 1 mJ", "bound the energy"),
 ]
 
 
@@ -153,6 +160,20 @@ def test_a_request_that_cannot_work_ends_with_code_2_and_leaves_no_run_folder(
     assert way_out in last
     assert "Traceback" not in ended.err
     assert [path.name for path in somewhere_else.iterdir()] == ["rows.csv"]
+
+
+@pytest.mark.parametrize("command", [["--output", "run"], ["census", "--no-calibration"]])
+def test_a_bound_on_energy_without_counters_ends_with_code_3_before_anything_runs(
+    command: list[str], autotune: Autotune, somewhere_else: Path
+) -> None:
+    if not unmeasurable("energy", "cpu"):
+        pytest.skip("this machine has energy counters")
+    ended = autotune(*command, "--constraint", "energy<=0.5J", "--target", "cpu")
+    assert (ended.code, ended.out) == (3, "")
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("autotune: error: energy <= 500 mJ cannot be judged")
+    assert "Leave the bound out" in last
+    assert list(somewhere_else.iterdir()) == []
 
 
 def test_an_output_that_exists_is_left_as_it_is(autotune: Autotune, somewhere_else: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +30,9 @@ def _measured(
         ("ttft<=1s", "ttft.p95", "<=", 1.0),
         ("memory<=4GiB", "memory", "<=", 2.0**32),
         ("size<=100MB", "size", "<=", 1e8),
+        ("energy<=0.5J", "energy", "<=", 0.5),
+        ("energy_per_token<=2mJ", "energy_per_token", "<=", 0.002),
+        ("device_memory<=8GB", "device_memory", "<=", 8e9),
         ("accuracy>=0.9", "accuracy", ">=", 0.9),
         ("macro_f1>=85%", "macro_f1", ">=", 0.85),
     ],
@@ -126,6 +131,28 @@ def test_a_constraint_is_shown_as_it_may_be_typed(text: str) -> None:
     assert str(parse_constraint(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "median", "verdict"),
+    [
+        ("latency<=100ms", 0.2, Verdict.FAIL),
+        ("latency<=100ms", 0.05, None),
+        ("latency<=100ms", 0.1, None),  # its interval spans the bound
+        ("ttft<=100ms", 0.2, None),
+        ("memory<=1GB", 0.2, None),
+    ],
+)
+def test_a_percentile_that_was_refused_is_at_least_the_median(
+    text: str, median: float, verdict: Verdict | None
+) -> None:
+    measured = replace(_measured(median, (0.9 * median, 1.1 * median)), metric="latency.p50")
+    assert parse_constraint(text).judge({"latency.p50": measured}) is verdict
+
+
+def test_what_was_measured_is_judged_and_its_median_is_not() -> None:
+    metrics = {"latency.p95": _measured(0.05), "latency.p50": _measured(0.2)}
+    assert parse_constraint("latency<=100ms").judge(metrics) is Verdict.PASS
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_measurement_is_finite(value: float) -> None:
     with pytest.raises(ValueError, match=r"finite, got latency\.p95 = "):
@@ -139,4 +166,4 @@ def test_a_measurement_has_samples() -> None:
 
 def test_statistics_have_the_unit_of_their_metric() -> None:
     assert {metric_unit(f"{name}.p95") for name in ("latency", "ttft", "tpot")} == {"s"}
-    assert {metric_unit(name) for name in METRIC_UNITS} == {"s", "B", "1", "nat"}
+    assert {metric_unit(name) for name in METRIC_UNITS} == {"s", "B", "J", "1", "nat"}

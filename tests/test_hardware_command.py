@@ -14,13 +14,29 @@ import jsonschema
 import pytest
 
 from autotune.errors import HardwareError, OutputError, UsageError
-from autotune.hardware import read_assertions, run_hardware
+from autotune.hardware import asks_of_census, read_assertions, run_hardware
 from autotune.reports import json_schema, load_hardware_report
 
 needs_runtime = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime_genai") is None,
     reason="onnxruntime-genai is not installed",
 )
+
+
+@pytest.mark.parametrize("target", ["auto", "cpu", "cpu,cuda"])
+def test_the_report_of_a_census_is_of_everything_here(target: str) -> None:
+    assert asks_of_census(target) == {sys.executable: None}
+
+
+def test_the_report_of_a_census_has_each_target_from_the_interpreter_that_was_named() -> None:
+    asks = asks_of_census("cpu,webgpu@/other/python")
+    here, there = asks[sys.executable], asks["/other/python"]
+    assert here is not None
+    assert there is not None
+    assert [family.name for family in there] == ["webgpu"]
+    names = [family.name for family in here]
+    assert "cpu" in names
+    assert "webgpu" not in names
 
 
 @needs_runtime

@@ -15,10 +15,12 @@ from autotune.units import (
     DURATION_UNITS,
     SIZE_UNITS,
     format_duration,
+    format_energy,
     format_fraction,
     format_quantity,
     format_size,
     parse_duration,
+    parse_energy,
     parse_fraction,
     parse_size,
 )
@@ -54,6 +56,24 @@ def test_sizes_are_read_as_bytes_and_the_two_prefixes_differ(text: str, n_bytes:
 
 
 @pytest.mark.parametrize(
+    ("text", "joules", "shown"),
+    [
+        ("0.5J", 0.5, "500 mJ"),
+        ("120 mJ", 0.12, "120 mJ"),
+        ("7uJ", 7e-6, "7 µJ"),
+        ("1mWh", 3.6, "3.6 J"),
+        ("2.5Wh", 9000.0, "9 kJ"),
+        ("999.6mJ", 0.9996, "1 J"),
+    ],
+)
+def test_energies_are_read_as_joules_and_shown_with_a_prefix(
+    text: str, joules: float, shown: str
+) -> None:
+    assert parse_energy(text) == pytest.approx(joules)
+    assert format_energy(joules) == format_quantity(joules, "J") == shown
+
+
+@pytest.mark.parametrize(
     ("text", "share"), [("0.9", 0.9), ("90%", 0.9), ("1", 1.0), ("1pp", 0.01), ("2.5 %", 0.025)]
 )
 def test_shares_are_the_one_quantity_that_may_be_bare(text: str, share: float) -> None:
@@ -76,6 +96,9 @@ def test_shares_are_the_one_quantity_that_may_be_bare(text: str, share: float) -
         (parse_size, "big", "a number with a unit", "for example 4GB"),
         (parse_size, "4gb", "no unit 'gb'", "GB"),
         (parse_size, "0GB", "greater than zero", "'0GB'"),
+        (parse_energy, "2", "needs a unit", "2mJ or 2J"),
+        (parse_energy, "2MJ", "no unit 'MJ'", "use one of uJ, mJ, J, kJ, mWh, Wh, kWh"),
+        (parse_energy, "0J", "greater than zero", "'0J'"),
         (parse_fraction, "90", "is a fraction", "90%"),
         (parse_fraction, "0", "greater than 0", "100%"),
         (parse_fraction, "-1%", "greater than 0", "100%"),

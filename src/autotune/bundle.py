@@ -71,7 +71,7 @@ def write_bundle(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=tuple(redact_command(["autotune", *sys.argv[1:]])),
         device=session.device,
-        versions=dict(session.versions),
+        versions=session.all_versions,
         seed=session.config.seed,
         model=model_facts(session),
         workload=workload_facts(session),

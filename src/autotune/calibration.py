@@ -8,7 +8,7 @@ kept, and the floors use the best one, because a floor must hold.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "NoiseFloor",
     "Rate",
     "RateKind",
+    "SessionNoise",
     "Unmeasured",
     "decode_floor_s",
     "forward_operations",
@@ -150,15 +151,36 @@ class NoiseFloor:
         target: device it was taken on.
         floor: 95th percentile of abs(ratio - 1), 0.02 is 2 %.
         ratio: duration under the first name over the second, typical round.
-        ci95: interval of ``ratio``; it should hold 1.
+        ci95: interval of ``ratio``, which should hold 1; null where the rounds are too few.
         rounds: pairs of blocks.
     """
 
     target: str
     floor: float
     ratio: float
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionNoise:
+    """How quiet the machine was during one session of timed requests.
+
+    Attributes:
+        grade: A quiet, B usable, C noisy: what rests on the session is stamped so.
+        reasons: for each step below A.
+        shares: what is known of ``load``, ``steal``, ``pressure``, ``throttled`` and
+            ``waited``, by name; each a share, 1.0 is everything.
+    """
+
+    grade: Grade
+    reasons: tuple[str, ...] = ()
+    shares: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def warning(self) -> str:
+        """Why nothing timed in the session is certain; empty where it was quiet enough."""
+        return "; ".join(self.reasons) if self.grade == "C" else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,9 @@ class Recipe:
         prune_lm_head: compute logits of the last position only, which is all that
             onnxruntime-genai's generate loop reads.
         layers: decoder layers kept; None keeps all.
+        activations: data type of everything but the weights where it is not the builder's
+            own for the provider and precision (quantised: fp32 on the processor, fp16
+            elsewhere); for devices that do not compute in that.
     """
 
     provider: str
@@ -82,6 +85,7 @@ class Recipe:
     accuracy_level: int | None = None
     prune_lm_head: bool = True
     layers: int | None = None
+    activations: Precision | None = None
 
     def __post_init__(self) -> None:
         wanted = _QUANTISER_OPTIONS.get(self.precision, ())
@@ -109,6 +113,8 @@ class Recipe:
             parts.append("fullhead")
         if self.layers is not None:
             parts.append(f"l{self.layers}")
+        if self.activations is not None:
+            parts.append(f"{self.activations}act")
         return "-".join(parts)
 
 

@@ -8,28 +8,54 @@ two machines.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from autotune.candidate import Candidate
-from autotune.census_entries import CensusFiles, CensusSubject, Tried, census_of, publish_census
+from autotune.census_entries import (
+    CensusFiles,
+    CensusSubject,
+    Timings,
+    Tried,
+    census_of,
+    publish_census,
+)
 from autotune.config import RunConfig
-from autotune.hardware import read_assertions
+from autotune.errors import UsageError
+from autotune.hardware import asks_of_census, read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
-from autotune.measurement import Measurement
-from autotune.narrate import Narrator, summary_of
+from autotune.narrate import Narrator, summary_of, warn_of_noise
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import model_facts, workload_facts
 from autotune.reports import Census, HardwareReport
 from autotune.session import Session, prepare
-from autotune.step_runner import Bench, StepRunner
-from autotune.steps import MeasureStep, Outcome, OutcomeStatus, ScoreStep
+from autotune.step_bench import Bench
+from autotune.step_runner import StepRunner
+from autotune.steps import MeasureStep, OutcomeStatus, ScoreStep
 from autotune.targets import Executor, LocalExecutor
 
-__all__ = ["CensusRequest", "Workshop", "build_every", "open_workshop", "run_census"]
+__all__ = ["CensusRequest", "CensusScope", "Workshop", "build_every", "open_workshop", "run_census"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CensusScope:
+    """What of the recipes and requests a census takes; for targets on which all take hours.
+
+    Attributes:
+        recipes: patterns of names (``webgpu-int4-*``); empty takes all.
+        requests: timed per process; None is as many as a run times. The untrained model is
+            scored on twice as many rows.
+    """
+
+    recipes: tuple[str, ...] = ()
+    requests: int | None = None
+
+
+_EVERYTHING = CensusScope()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +64,14 @@ class CensusRequest:
 
     Attributes:
         config: model, data, target and bounds; limits of a search are not used.
+        scope: what of the recipes and requests.
         rounds: fresh processes per recipe, at least 2 for a 95th percentile.
         calibrates: measure the machine's rates as well, for the floors.
         asserted: ``KEY=VALUE``, facts that a person knows.
     """
 
     config: RunConfig
+    scope: CensusScope = _EVERYTHING
     rounds: int = 2
     calibrates: bool = True
     asserted: tuple[str, ...] = ()
@@ -64,20 +92,37 @@ class Workshop:
 
 
 @contextmanager
-def open_workshop(config: RunConfig) -> Iterator[Workshop]:
+def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterator[Workshop]:
     """Prepare what a census of ``config`` works with.
 
     Raises:
-        UsageError: model, data or bounds that cannot work.
+        UsageError: model, data or bounds that cannot work, or no recipe of that name.
         HardwareError: a target that is not here.
     """
     progress = Progress()
     with LocalExecutor() as executor, tempfile.TemporaryDirectory(prefix="autotune-census-") as at:
         store = ArtifactStore()
         session = prepare(config, executor=executor, store=store, log_dir=Path(at))
+        session = _only(session, scope.recipes)
         Narrator(progress).session(session)
         bench = session.bench(store=store, executor=executor, log_dir=Path(at))
+        if scope.requests is not None:
+            bench = replace(bench, requests_per_block=scope.requests)
         yield Workshop(session=session, bench=bench, progress=progress)
+
+
+def _only(session: Session, patterns: Sequence[str]) -> Session:
+    """Return ``session`` with the recipes that one of ``patterns`` fits."""
+    if not patterns:
+        return session
+    recipes = session.settings.recipes
+    kept = tuple(r for r in recipes if any(fnmatchcase(r.name, one) for one in patterns))
+    if not kept:
+        raise UsageError(
+            f"--recipes takes names of recipes, got {', '.join(patterns)}; they are"
+            f" {', '.join(recipe.name for recipe in recipes)}."
+        )
+    return replace(session, settings=replace(session.settings, recipes=kept))
 
 
 def run_census(request: CensusRequest, files: CensusFiles) -> int:
@@ -93,8 +138,12 @@ def run_census(request: CensusRequest, files: CensusFiles) -> int:
     """
     files.refuse_existing()
     asserted = read_assertions(request.asserted)
-    with open_workshop(request.config) as workshop:
-        machine = MachineRequest(calibrates=request.calibrates, asserted=asserted)
+    with open_workshop(request.config, request.scope) as workshop:
+        machine = MachineRequest(
+            asks=asks_of_census(request.config.target),
+            calibrates=request.calibrates,
+            asserted=asserted,
+        )
         report = take_hardware_report(
             machine, executor=workshop.executor, progress=workshop.progress
         )
@@ -126,14 +175,7 @@ def _take(workshop: Workshop, request: CensusRequest, report: HardwareReport) ->
         for one in tried
         if one.folder is not None
     }
-    timed: Mapping[str, dict[str, Measurement]] = {}
-    failures: dict[str, Outcome] = {}
-    if candidates:
-        step = MeasureStep(candidates=tuple(candidates.values()), rounds=request.rounds)
-        outcome = StepRunner(workshop.bench).run(step)
-        timed = outcome.measurements
-        if outcome.status is not OutcomeStatus.MEASURED:
-            failures = dict.fromkeys(candidates, outcome)
+    timings = _time(workshop, candidates, rounds=request.rounds) if candidates else Timings()
     session = workshop.session
     subject = CensusSubject(
         model=model_facts(session),
@@ -144,5 +186,19 @@ def _take(workshop: Workshop, request: CensusRequest, report: HardwareReport) ->
         seed=session.config.seed,
         rounds=request.rounds,
     )
-    timings = {name: timed.get(candidate.name, {}) for name, candidate in candidates.items()}
-    return census_of(subject, tried, timed=timings, failures=failures, report=report)
+    return census_of(subject, tried, timings, report)
+
+
+def _time(workshop: Workshop, candidates: Mapping[str, Candidate], *, rounds: int) -> Timings:
+    """Return what timing ``candidates`` (by recipe name) brings."""
+    step = MeasureStep(candidates=tuple(candidates.values()), rounds=rounds)
+    outcome = StepRunner(workshop.bench).run(step)
+    if outcome.status is not OutcomeStatus.MEASURED:
+        return Timings(failures=dict.fromkeys(candidates, outcome))
+    warn_of_noise(workshop.progress, outcome.noise)
+    names = {name: candidate.name for name, candidate in candidates.items()}
+    return Timings(
+        found={name: outcome.measurements.get(long, {}) for name, long in names.items()},
+        unmeasured={name: outcome.unmeasured.get(long, {}) for name, long in names.items()},
+        noise=outcome.noise,
+    )

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autotune.bounds import check_bounds_on_task, check_measurable
 from autotune.bundle import OpenBundle, open_bundle, write_bundle
 from autotune.candidate import Recipe
-from autotune.census import build_every, open_workshop
+from autotune.census import CensusScope, build_every, open_workshop
 from autotune.census_entries import (
     METHOD,
     CensusFiles,
     CensusSubject,
+    Timings,
     Tried,
     census_of,
     publish_census,
@@ -29,14 +31,16 @@ from autotune.errors import AutotuneError, BuildError, HardwareError, OutputErro
 from autotune.evaluators import (
     BlockSettings,
     BuiltModel,
-    Measurements,
+    Surroundings,
     measure_latency,
     measure_size,
 )
-from autotune.hardware import read_assertions
+from autotune.hardware import asks_of_census, read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
+from autotune.narrate import warn_of_noise
 from autotune.progress import Progress
 from autotune.reports import BundledRecipe, Census, HardwareReport
+from autotune.search import hopeless_latency_s
 from autotune.step_runner import WARM_UP_MOST, failed
 from autotune.steps import Outcome, OutcomeStatus
 from autotune.targets import Executor, LocalExecutor, Target, families, resolve_targets
@@ -53,6 +57,7 @@ class BundleRequest:
         target: ``auto`` or names separated by commas.
         constraints: bounds.
         rounds: fresh processes per recipe, at least 2 for a 95th percentile.
+        requests: timed per process; None is what the bundle says.
         calibrates: measure the machine's rates as well, for the floors.
         asserted: ``KEY=VALUE``, facts that a person knows.
     """
@@ -60,6 +65,7 @@ class BundleRequest:
     target: str = "auto"
     constraints: tuple[Constraint, ...] = ()
     rounds: int = 2
+    requests: int | None = None
     calibrates: bool = True
     asserted: tuple[str, ...] = ()
 
@@ -86,7 +92,7 @@ def refuse_flags(flags: Mapping[str, object], *, why: str) -> None:
         raise UsageError(f"{why}, got {', '.join(given)}; leave that out.")
 
 
-def run_export(config: RunConfig, path: Path) -> int:
+def run_export(config: RunConfig, path: Path, scope: CensusScope | None = None) -> int:
     """Build every recipe here and write the bundle ``path``; return the exit code 0.
 
     Raises:
@@ -100,7 +106,7 @@ def run_export(config: RunConfig, path: Path) -> int:
             f"--export {str(path)!r} is a new folder in one that exists, and nothing is"
             " overwritten; choose another name."
         )
-    with open_workshop(config) as workshop:
+    with open_workshop(config, scope or CensusScope()) as workshop:
         tried = build_every(workshop)
         if not any(one.folder for one in tried):
             raise BuildError(
@@ -140,7 +146,12 @@ def run_bundle_census(path: Path, request: BundleRequest, files: CensusFiles) ->
     with LocalExecutor() as executor:
         targets = {one.provider: one for one in resolve_targets(request.target, executor)}
         _check_any(opened, targets)
-        machine = MachineRequest(calibrates=request.calibrates, asserted=asserted)
+        check_bounds_on_task(request.constraints, opened.workload.rows.kind)
+        held = {one.recipe.provider for one in opened.bundle.recipes if one.folder}
+        check_measurable(request.constraints, sorted(held & set(targets)))
+        machine = MachineRequest(
+            asks=asks_of_census(request.target), calibrates=request.calibrates, asserted=asserted
+        )
         report = take_hardware_report(machine, executor=executor, progress=progress)
         site = _Site(
             opened=opened, request=request, targets=targets, executor=executor, progress=progress
@@ -170,7 +181,7 @@ def _take(site: _Site, report: HardwareReport) -> Census:
         else _absent(one, names[one.recipe.provider], site.request.target, report)
         for one in tried
     ]
-    timed, failures = _time(site, tried)
+    timings = _time(site, tried)
     subject = CensusSubject(
         model=bundle.model,
         workload=bundle.workload,
@@ -181,7 +192,7 @@ def _take(site: _Site, report: HardwareReport) -> Census:
         rounds=site.request.rounds,
         method=f"{METHOD}; bundle {opened.digest[:12]}, built on {bundle.device}",
     )
-    return census_of(subject, tried, timed=timed, failures=failures, report=report)
+    return census_of(subject, tried, timings, report)
 
 
 def _target_names(recipes: Sequence[Recipe], targets: Mapping[str, Target]) -> dict[str, str]:
@@ -223,10 +234,8 @@ def _absent(one: Tried, name: str, asked: str, report: HardwareReport) -> Tried:
     return replace(one, status=OutcomeStatus.UNSUPPORTED, reason=reason, folder=None)
 
 
-def _time(
-    site: _Site, tried: Sequence[Tried]
-) -> tuple[dict[str, Measurements], dict[str, Outcome]]:
-    """Return timings, and why a model has none, by recipe name."""
+def _time(site: _Site, tried: Sequence[Tried]) -> Timings:
+    """Return what timing the builds brings."""
     opened, progress = site.opened, site.progress
     models = [
         BuiltModel(
@@ -239,6 +248,7 @@ def _time(
         if one.folder is not None
     ]
     failures: dict[str, Outcome] = {}
+    around: list[Surroundings] = []
 
     def on_failure(name: str, error: AutotuneError) -> None:
         failures[name] = _failure(error)
@@ -249,17 +259,23 @@ def _time(
             models,
             opened.workload,
             rounds=site.request.rounds,
-            requests_per_block=opened.bundle.requests_per_block,
+            requests_per_block=site.request.requests or opened.bundle.requests_per_block,
             seed=opened.bundle.seed,
             executor=site.executor,
             settings=BlockSettings(
-                warm_up_most=WARM_UP_MOST, log_path=str(Path(logs) / "measure.log")
+                warm_up_most=WARM_UP_MOST,
+                hopeless_s=hopeless_latency_s(site.request.constraints),
+                log_path=str(Path(logs) / "measure.log"),
             ),
             on_failure=on_failure,
             on_progress=lambda text: progress.working(text, silent=True),
+            on_surroundings=around.append,
         )
     progress.rest()
-    return timed, failures
+    (session,) = around
+    noise = session.noise(follows_own_work=True)
+    warn_of_noise(progress, noise)
+    return Timings(found=timed, failures=failures, unmeasured=session.unmeasured, noise=noise)
 
 
 def _failure(error: AutotuneError) -> Outcome:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from autotune.calibration import DeviceCalibration, forward_operations
+from autotune.calibration import DeviceCalibration, SessionNoise, forward_operations
 from autotune.candidate import Precision, Recipe
 from autotune.constraint import Constraint
 from autotune.errors import OutputError
-from autotune.evaluators import RowSet
+from autotune.evaluators import MINIMUM_SAMPLES, RowSet
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.reports import (
@@ -35,7 +35,15 @@ from autotune.reports import (
 )
 from autotune.steps import Outcome, OutcomeStatus
 
-__all__ = ["METHOD", "CensusFiles", "CensusSubject", "Tried", "census_of", "publish_census"]
+__all__ = [
+    "METHOD",
+    "CensusFiles",
+    "CensusSubject",
+    "Timings",
+    "Tried",
+    "census_of",
+    "publish_census",
+]
 
 METHOD = "interleaved blocks in random order, a fresh process per block"
 # The data types in which the calibration multiplies, by the precision of a recipe.
@@ -88,6 +96,23 @@ class Tried:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timings:
+    """What timing the builds brought, by recipe name.
+
+    Attributes:
+        found: numbers of those that were timed.
+        failures: why others with a build were not.
+        unmeasured: of those that were timed, why a metric has no number.
+        noise: how quiet the machine was meanwhile; None where nothing was timed.
+    """
+
+    found: Mapping[str, Mapping[str, Measurement]] = field(default_factory=dict)
+    failures: Mapping[str, Outcome] = field(default_factory=dict)
+    unmeasured: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    noise: SessionNoise | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CensusFiles:
     """Where the report goes: a document, a page, and the document on stdout instead of a view."""
 
@@ -109,9 +134,7 @@ class CensusFiles:
 def census_of(
     subject: CensusSubject,
     tried: Sequence[Tried],
-    *,
-    timed: Mapping[str, Mapping[str, Measurement]],
-    failures: Mapping[str, Outcome],
+    timings: Timings,
     report: HardwareReport,
 ) -> Census:
     """Return the sealed census.
@@ -119,15 +142,10 @@ def census_of(
     Args:
         subject: what was measured.
         tried: every recipe.
-        timed: timings by recipe name, of those that were timed.
-        failures: why others with a build were not, by recipe name.
+        timings: of those with a build.
         report: of this machine, whose calibration gives the floors.
     """
-    entries = tuple(
-        _entry(subject, one, timed.get(name, {}), failures.get(name), report)
-        for one in tried
-        for name in [one.recipe.name]
-    )
+    entries = tuple(_entry(subject, one, timings, report) for one in tried)
     return sealed(
         Census(
             model=subject.model,
@@ -136,6 +154,7 @@ def census_of(
             seed=subject.seed,
             rounds=subject.rounds,
             method=subject.method,
+            noise=timings.noise,
         )
     )
 
@@ -143,15 +162,15 @@ def census_of(
 def _entry(
     subject: CensusSubject,
     tried: Tried,
-    timings: Mapping[str, Measurement],
-    failure: Outcome | None,
+    timings: Timings,
     report: HardwareReport,
 ) -> CensusEntry:
     recipe = tried.recipe
-    metrics = {**tried.metrics, **timings}
+    timed, failure = timings.found.get(recipe.name, {}), timings.failures.get(recipe.name)
+    metrics = {**tried.metrics, **timed}
     target = subject.targets[recipe.provider]
     status, reason = tried.status, tried.reason
-    if status is OutcomeStatus.MEASURED and not timings:
+    if status is OutcomeStatus.MEASURED and not timed:
         status = failure.status if failure else OutcomeStatus.CRASHED
         reason = (failure.reason if failure else "") or "it was not timed"
     return CensusEntry(
@@ -162,10 +181,19 @@ def _entry(
         reason=reason,
         model_digest=tried.digest,
         metrics=metrics,
-        unmeasured={"energy": "this version reads no energy counters"},
+        unmeasured={**timings.unmeasured.get(recipe.name, {}), **_refused(metrics)},
         floors=_floors(subject, recipe, metrics, report, target),
         bounds=_bounds(subject, metrics),
     )
+
+
+def _refused(metrics: Mapping[str, Measurement]) -> dict[str, str]:
+    """Return the 95th percentile of the latency with the reason, where there is none."""
+    median = metrics.get("latency.p50")
+    if median is None or "latency.p95" in metrics:
+        return {}
+    needed = MINIMUM_SAMPLES[0.95]
+    return {"latency.p95": f"{median.n} requests were timed, a 95th percentile takes {needed}"}
 
 
 def _floors(
@@ -196,9 +224,7 @@ def _floors(
 
 def _bounds(subject: CensusSubject, metrics: Mapping[str, Measurement]) -> tuple[BoundVerdict, ...]:
     return tuple(
-        BoundVerdict.of(constraint, constraint.verdict(measured) if measured else None)
-        for constraint in subject.constraints
-        for measured in (metrics.get(constraint.metric),)
+        BoundVerdict.of(constraint, constraint.judge(metrics)) for constraint in subject.constraints
     )
 
 

@@ -120,7 +120,8 @@ def tune(  # the flags of DESIGN.md, one argument each
     constraint: Annotated[
         list[str] | None,
         typer.Option(
-            help="General form: 'tpot.p95<=50ms'. May be repeated.", rich_help_panel=_BOUNDS
+            help="General form: 'tpot.p95<=50ms', 'energy<=0.5J'. May be repeated.",
+            rich_help_panel=_BOUNDS,
         ),
     ] = None,
     budget: Annotated[

@@ -67,10 +67,21 @@ def census(
     model: Annotated[str | None, typer.Option(help="As for a run.  [default: the demo's]")] = None,
     data: Annotated[str | None, typer.Option(help="Prompts.  [default: the demo's]")] = None,
     template: Annotated[str | None, typer.Option(help="Of the data's rows.")] = None,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Option(help="Only those of this name, * for any letters. May be repeated."),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Fresh processes per recipe.")] = 2,
+    requests: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Per process; 60 in all are needed for a 95th percentile.  [default: 32]"
+        ),
+    ] = None,
     max_latency: _Bound = None,
     max_memory: _Bound = None,
     max_size: _Bound = None,
+    constraint: _General = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything.  [default: 0]")] = None,
     export: Annotated[
         Path | None, typer.Option(help="Build only, into this folder, to measure elsewhere.")
@@ -85,7 +96,7 @@ def census(
 
     With --export it builds only; with a BUNDLE made so it measures only, without torch.
     """
-    from autotune.census import CensusRequest, run_census  # noqa: PLC0415 - startup time
+    from autotune.census import CensusRequest, CensusScope, run_census  # noqa: PLC0415 - startup time
     from autotune.census_bundle import (  # noqa: PLC0415 - same
         BundleRequest,
         refuse_flags,
@@ -93,54 +104,42 @@ def census(
         run_export,
     )
     from autotune.census_entries import CensusFiles  # noqa: PLC0415 - same
-    from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - same
+    from autotune.config import Bounds, census_config  # noqa: PLC0415 - same
 
     files = CensusFiles(output=output, html=html, as_json=as_json)
     facts = tuple(asserted or ())
     maxima = {"latency.p95": max_latency, "memory": max_memory, "size": max_size}
-    bounds = Bounds(maxima=maxima)
+    bounds = Bounds(maxima=maxima, general=tuple(constraint or ()))
     if bundle is not None:
         brought = {"--model": model, "--data": data, "--template": template}
         rest = {"--export": export, "--seed": None if seed is None else str(seed)}
-        refuse_flags({**brought, **rest}, why="A bundle brings its model, prompts and seed")
+        flags: dict[str, object] = {**brought, **rest, "--recipes": recipes}
+        refuse_flags(flags, why="A bundle brings its model, prompts and seed")
         wanted = BundleRequest(
             target=target,
             constraints=bounds.resolve(),
             rounds=rounds,
+            requests=requests,
             calibrates=not no_calibration,
             asserted=facts,
         )
         raise typer.Exit(run_bundle_census(bundle, wanted, files))
-    config = resolve_config(
-        target=target,
-        model=model,
-        data=data,
-        template=template,
-        kind=None,
-        validation_data=None,
-        test_data=None,
-        bounds=bounds,
-        budget=None,
-        trials=1,
-        sampler="tpe",
-        seed=seed or 0,
-        trust_remote_code=False,
+    config = census_config(
+        target=target, model=model, data=data, template=template, bounds=bounds, seed=seed or 0
     )
+    scope = CensusScope(recipes=tuple(recipes or ()), requests=requests)
     if export is not None:
-        unused = {
-            "--output": output,
-            "--html": html,
-            "--json": as_json,
-            "--assert": asserted,
-            "--no-calibration": no_calibration,
-            "--max-latency": max_latency,
-            "--max-memory": max_memory,
-            "--max-size": max_size,
-        }
-        refuse_flags(unused, why="--export measures nothing")
-        raise typer.Exit(run_export(config, export))
+        ends = {"--output": output, "--html": html, "--json": as_json, "--assert": asserted}
+        limits = {"--max-latency": max_latency, "--max-memory": max_memory, "--max-size": max_size}
+        others = {"--constraint": constraint, "--no-calibration": no_calibration}
+        refuse_flags({**ends, **limits, **others}, why="--export measures nothing")
+        raise typer.Exit(run_export(config, export, scope))
     request = CensusRequest(
-        config=config, rounds=rounds, calibrates=not no_calibration, asserted=facts
+        config=config,
+        scope=scope,
+        rounds=rounds,
+        calibrates=not no_calibration,
+        asserted=facts,
     )
     raise typer.Exit(run_census(request, files))
 

@@ -28,6 +28,7 @@ __all__ = [
     "SAMPLERS",
     "Bounds",
     "RunConfig",
+    "census_config",
     "default_output",
     "prepare_output",
     "resolve_config",
@@ -207,6 +208,37 @@ def _from_anywhere(name: str) -> str:
             f"{name[:60]!r} cannot be looked up as a path ({error.strerror});"
             " check its spelling and permissions."
         ) from None
+
+
+def census_config(
+    *,
+    target: str,
+    model: str | None,
+    data: str | None,
+    template: str | None,
+    bounds: Bounds,
+    seed: int,
+) -> RunConfig:
+    """Return what a census covers: a run's configuration with limits that it does not use.
+
+    Raises:
+        UsageError: as ``resolve_config``.
+    """
+    return resolve_config(
+        target=target,
+        model=model,
+        data=data,
+        template=template,
+        kind=None,
+        validation_data=None,
+        test_data=None,
+        bounds=bounds,
+        budget=None,
+        trials=1,
+        sampler="tpe",
+        seed=seed,
+        trust_remote_code=False,
+    )
 
 
 def resolve_config(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.bounds import check_measurable
+from autotune.calibration import SessionNoise
 from autotune.config import RunConfig
 from autotune.constraint import Constraint, Verdict
 from autotune.errors import OutputError, UsageError
@@ -31,7 +33,8 @@ from autotune.reports import (
     load_report,
     write_json_atomic,
 )
-from autotune.targets import LocalExecutor, family_named
+from autotune.target_report import COSTS
+from autotune.targets import LocalExecutor, family_named, known_facts
 
 __all__ = ["Confirmation", "confirmed", "run_confirm"]
 
@@ -89,6 +92,11 @@ def run_confirm(
     if confirmation.source is not None:
         measured = load_measure_report(confirmation.source)
     else:
+        bounds = [
+            Constraint(metric=bound.metric_name, op=bound.op, bound=bound.value)
+            for bound in report.constraints
+        ]
+        check_measurable(bounds, [_awaiting(report).recipe.provider])
         with LocalExecutor() as executor:
             asked = _on_data_of_the_run(request, config)
             measured = measure_folder(model_dir, asked, executor=executor, progress=Progress())
@@ -169,11 +177,13 @@ def confirmed(report: RunReport, measured: MeasureReport) -> RunReport:
     metrics = {**{n: m for n, m in model.metrics.items() if not _is_timed(n)}, **fresh}
     bounds = tuple(_judged(bound, metrics) for bound in report.constraints)
     outcome = _outcome(bounds)
-    judged = replace(model, metrics=metrics, bounds=bounds)
+    judged = replace(model, metrics=metrics, bounds=bounds, unmeasured=measured.unmeasured)
     is_met = outcome == "feasible"
     noise = f"; noise grade C: {'; '.join(measured.grade_reasons)}" if measured.grade == "C" else ""
+    during = known_facts(measured.conditions.get("during", {}))
     return replace(
         report,
+        noise=SessionNoise(grade=measured.grade, reasons=measured.grade_reasons, shares=during),
         outcome=outcome,
         chosen=judged if is_met else None,
         nearest_miss=None if is_met else judged,
@@ -184,7 +194,7 @@ def confirmed(report: RunReport, measured: MeasureReport) -> RunReport:
 
 def _is_timed(name: str) -> bool:
     """Whether a metric is one that the census told; the measurement replaces all of them."""
-    return name.partition(".")[0] in ("latency", "ttft", "tpot", "load", "memory")
+    return name.partition(".")[0] in COSTS
 
 
 def _check_measurement(report: RunReport, model: ReportedModel, measured: MeasureReport) -> None:

@@ -8,20 +8,30 @@ can be added (Optuna's TPE sums them unnormalised).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from autotune.errors import UsageError
 from autotune.measurement import METRIC_UNITS, Measurement, metric_unit
-from autotune.units import format_quantity, parse_duration, parse_fraction, parse_size
+from autotune.units import (
+    format_quantity,
+    parse_duration,
+    parse_energy,
+    parse_fraction,
+    parse_size,
+)
 
 __all__ = ["Constraint", "Verdict", "parse_constraint"]
 
 # Statistic that a bare metric name stands for; --max-latency is the p95 by definition.
 _DEFAULT_STATISTIC = {"latency": "p95", "ttft": "p95", "tpot": "p95"}
 _STATISTICS = ("p50", "p90", "p95")
-_BOUNDABLE = ("latency", "ttft", "tpot", "memory", "size", "accuracy", "macro_f1")
+_BOUNDABLE = (
+    *("latency", "ttft", "tpot", "memory", "device_memory", "size"),
+    *("energy", "energy_per_token", "accuracy", "macro_f1"),
+)
 _FORM = re.compile(r"\s*([a-z_0-9]+)(?:\.([a-z0-9]+))?\s*(<=|>=)\s*(.+?)\s*")
 
 
@@ -59,6 +69,20 @@ class Constraint:
             return Verdict.PASS
         return Verdict.FAIL if self.normalized(best) > 0 else Verdict.UNCERTAIN
 
+    def judge(self, metrics: Mapping[str, Measurement]) -> Verdict | None:
+        """Judge by what was measured; None where that allows no verdict.
+
+        A percentile that too few requests stand behind is at least the median: one whose
+        median breaks a maximum breaks it too. Nothing else follows from a median.
+        """
+        if self.metric in metrics:
+            return self.verdict(metrics[self.metric])
+        name, _, statistic = self.metric.partition(".")
+        median = metrics.get(f"{name}.p50")
+        if not statistic or median is None or self.op != "<=":
+            return None
+        return Verdict.FAIL if self.verdict(median) is Verdict.FAIL else None
+
     def __str__(self) -> str:
         return f"{self.metric} {self.op} {format_quantity(self.bound, self.unit)}"
 
@@ -68,11 +92,13 @@ def _parse_bound(text: str, unit: str, what: str) -> float:
         return parse_duration(text, what=what)
     if unit == "B":
         return parse_size(text, what=what)
+    if unit == "J":
+        return parse_energy(text, what=what)
     return parse_fraction(text, what=what)
 
 
 def parse_constraint(text: str) -> Constraint:
-    """Return the constraint written as ``tpot.p95<=50ms``, ``accuracy>=0.9``, ``size<=100MB``.
+    """Return the constraint written as ``tpot.p95<=50ms``, ``energy<=0.5J``, ``accuracy>=0.9``.
 
     Raises:
         UsageError: not of that form, or a metric that nothing measures.

@@ -23,7 +23,7 @@ from autotune.reports import (
 )
 from autotune.targets import Family, LocalExecutor, families, family_named
 
-__all__ = ["run_hardware"]
+__all__ = ["asks_of_census", "read_assertions", "run_hardware"]
 
 _OK, _NO_HARDWARE = 0, 3
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -118,6 +118,26 @@ def _read_targets(text: str) -> Mapping[str, tuple[Family, ...] | None]:
         place = interpreter or sys.executable
         asks[place] = (*asks.get(place, ()), family_named(word, known))
     return asks
+
+
+def asks_of_census(target: str) -> Mapping[str, tuple[Family, ...] | None]:
+    """Return the families to prove by interpreter, for the report that a census is part of.
+
+    Every family of this interpreter, whatever is built for, so that the report says what
+    else there is; and those that ``target`` finds in another one, there alone.
+
+    Raises:
+        UsageError: an unknown target.
+    """
+    asked = _read_targets(target)
+    elsewhere = {
+        place: named for place, named in asked.items() if named and place != sys.executable
+    }
+    if not elsewhere:
+        return {sys.executable: None}
+    taken = {family.name for named in elsewhere.values() for family in named}
+    here = tuple(family for family in families().values() if family.name not in taken)
+    return {sys.executable: here, **elsewhere}
 
 
 def read_assertions(texts: Sequence[str]) -> dict[str, str | float]:

@@ -63,7 +63,7 @@ _CALIBRATION = (
 )
 _NOISE = (
     "Noise floor: one operator under two names in interleaved blocks of random order,"
-    " 95th percentile of the bootstrapped difference (blocks, then samples)."
+    " 95th percentile of the bootstrapped difference of rounds."
 )
 _NOT_ASKED = "not asked for (--no-calibration)"
 
@@ -196,7 +196,7 @@ def _noise(devices: Sequence[DeviceCalibration], *, seed: int) -> Iterator[Noise
         if device.control is None:
             continue
         first, second = device.control.first, device.control.second
-        compared = compare_latency(first, second, seed=seed)
+        compared = compare_latency(first, second)
         yield NoiseFloor(
             target=device.target,
             floor=noise_floor(first, second, seed=seed),
@@ -251,6 +251,7 @@ def _target(finding: Finding) -> ReportedTarget:
         devices=proof.devices if proof else (),
         versions=versions,
         install=() if target is not None else finding.family.install,
+        refused_types=dict(proof.refused_types) if proof else {},
     )
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autotune.calibration import Grade
+from autotune.calibration import SessionNoise
 from autotune.errors import OutputError, UsageError
-from autotune.evaluators import BuiltModel, Workload, measure_latency
+from autotune.evaluators import BuiltModel, Surroundings, Workload, measure_latency
 from autotune.measured_folder import ModelFolder, open_folder
 from autotune.measured_requests import Lengths, requests_of_lengths, requests_on_data
 from autotune.measurement import Measurement, metric_unit
@@ -33,12 +32,8 @@ from autotune.targets import (
     Executor,
     LocalExecutor,
     Target,
-    disturbance,
-    grade_noise,
-    read_conditions,
     read_machine,
     resolve_targets,
-    usable_cores,
 )
 
 __all__ = ["MeasureRequest", "measure_folder", "run_measure"]
@@ -156,10 +151,11 @@ def measure_folder(
         device=_device(target, hardware),
         hardware=hardware,
         conditions=timed.conditions,
-        grade=timed.grade,
-        grade_reasons=timed.grade_reasons,
+        grade=timed.noise.grade,
+        grade_reasons=timed.noise.reasons,
         metrics={name: _metric(number, folder.name) for name, number in found.items()},
         samples=_samples(found),
+        unmeasured=timed.unmeasured,
     )
 
 
@@ -169,8 +165,8 @@ class _Timed:
 
     found: dict[str, Measurement]
     conditions: dict[str, Any]
-    grade: Grade
-    grade_reasons: tuple[str, ...]
+    noise: SessionNoise
+    unmeasured: dict[str, str]
 
 
 def _timed(
@@ -188,7 +184,7 @@ def _timed(
         provider=target.provider,
         interpreter=target.interpreter,
     )
-    before, began = read_conditions(), time.monotonic()
+    around: list[Surroundings] = []
     found = measure_latency(
         [model],
         workload,
@@ -197,17 +193,17 @@ def _timed(
         seed=_seed(request, folder),
         executor=executor,
         on_progress=lambda text: progress.working(text, silent=True),
+        on_surroundings=around.append,
     )[folder.name]
-    after, seconds = read_conditions(), time.monotonic() - began
     progress.rest()
-    during = disturbance(before, after, seconds=seconds, usable_cores=usable_cores())
-    grade, reasons = grade_noise(during, noise_floor=None)
-    states = {"before": before, "after": after, "during": during}
+    (session,) = around
+    noise = session.noise(follows_own_work=False)
+    states = {"before": session.before, "after": session.after, "during": session.during()}
     return _Timed(
         found=found,
         conditions={name: to_plain(state) for name, state in states.items()},
-        grade=grade,
-        grade_reasons=reasons,
+        noise=noise,
+        unmeasured=dict(session.unmeasured[folder.name]),
     )
 
 

@@ -14,6 +14,9 @@ METRIC_UNITS = {
     "tpot": "s",
     "load": "s",
     "memory": "B",
+    "device_memory": "B",
+    "energy": "J",  # of a request
+    "energy_per_token": "J",
     "size": "B",
     "accuracy": "1",
     "macro_f1": "1",
@@ -38,7 +41,7 @@ class Measurement:
 
     Attributes:
         metric: ``latency.p95``, ``accuracy``, ...
-        unit: ``s``, ``B``, ``1`` (a share or count) or ``nat``.
+        unit: ``s``, ``B``, ``J``, ``1`` (a share or count) or ``nat``.
         value: the estimate, finite.
         n: independent samples behind it (requests, rows), at least 1.
         ci95: 95 % confidence interval (low, high), or None where none is defined.

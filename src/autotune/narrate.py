@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from autotune.calibration import SessionNoise
 from autotune.config import OWN_DATA_BUDGET_S, RunConfig
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
@@ -26,7 +27,7 @@ from autotune.steps import (
 )
 from autotune.units import format_duration, format_quantity, format_size
 
-__all__ = ["Narrator", "print_plan", "print_report", "summary_of"]
+__all__ = ["Narrator", "print_plan", "print_report", "summary_of", "warn_of_noise"]
 
 
 class Narrator:
@@ -121,10 +122,17 @@ class Narrator:
         self._progress.line(
             f"{_clock(event.elapsed_s)} {_title(event.step)}: {_brought(event)} [{_price(event)}]"
         )
+        warn_of_noise(self._progress, event.outcome.noise)
 
     def line(self, text: str) -> None:
         """Print one line that stays."""
         self._progress.line(text)
+
+
+def warn_of_noise(progress: Progress, noise: SessionNoise | None) -> None:
+    """Say so where the machine was too noisy for what was timed to be certain."""
+    if noise is not None and noise.warning:
+        progress.line(f"         noisy: {noise.warning}")
 
 
 def _clock(seconds: float) -> str:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from autotune.config import Bounds
 from autotune.plain import to_plain
-from autotune.reports import labelled, load_evidence, make_console, pick, picking_view
+from autotune.reports import (
+    check_measured,
+    labelled,
+    load_evidence,
+    make_console,
+    pick,
+    picking_view,
+)
 
 __all__ = ["run_pick"]
 
@@ -26,10 +33,13 @@ def run_pick(reports: Sequence[Path], *, bounds: Bounds, as_json: bool) -> int:
         0, or 1 where a report has no model that meets the bounds.
 
     Raises:
-        UsageError: a file that is no report, or a bound that cannot be read.
+        UsageError: a file that is no report, or a bound that cannot be read, or one that no
+            model of a report has a number for.
     """
     constraints = bounds.resolve()
-    picking = pick(labelled([load_evidence(path) for path in reports]), constraints)
+    documents = labelled([load_evidence(path) for path in reports])
+    check_measured(documents, constraints)
+    picking = pick(documents, constraints)
     if as_json:
         sys.stdout.write(json.dumps(to_plain(picking), indent=2, ensure_ascii=False) + "\n")
     else:

@@ -53,7 +53,7 @@ def publish(
         command=("autotune", *sys.argv[1:]),
         seed=session.config.seed,
         created=created,
-        versions=dict(session.versions),
+        versions=session.all_versions,
         model=model_facts(session),
         task=_task_facts(session),
         workload=workload_facts(session),

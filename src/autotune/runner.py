@@ -238,7 +238,7 @@ class _Run:
     def _origin(self) -> TrialOrigin:
         session = self.session
         return TrialOrigin(
-            versions=dict(session.versions), device=session.device, seed=session.config.seed
+            versions=session.all_versions, device=session.device, seed=session.config.seed
         )
 
     def _publish(self, done: Done | None, outcome: RunOutcome, steps: StepRunner) -> RunReport:

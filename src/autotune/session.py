@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
 from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
-from autotune.passes import Artifact, ArtifactStore, ModelSource, Origin, resolve_model
+from autotune.passes import (
+    Artifact,
+    ArtifactStore,
+    ModelSource,
+    Origin,
+    OtherPython,
+    resolve_model,
+)
 from autotune.plain import digest, to_plain
 from autotune.search import (
     SamplerName,
     SearchSettings,
     SearchSpace,
     default_rungs,
+    hopeless_latency_s,
     minimum_budget_s,
 )
-from autotune.step_runner import Bench
+from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
@@ -58,7 +68,8 @@ class Session:
         refused: recipes that the capability table leaves out.
         estimates: expected cost.
         settings: for the planner.
-        versions: of the libraries that shape results.
+        versions: of the libraries here that shape results.
+        others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
@@ -77,7 +88,13 @@ class Session:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     record_key: str
+    others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
+
+    @property
+    def all_versions(self) -> dict[str, str]:
+        """Versions here and, under ``PROVIDER: LIBRARY``, those of other interpreters."""
+        return _all_versions(self.versions, self.others)
 
     @property
     def device(self) -> str:
@@ -103,9 +120,12 @@ class Session:
             workload=self.workload,
             rungs=self.settings.rungs,
             requests_per_block=_REQUESTS_PER_BLOCK,
+            hopeless_s=hopeless_latency_s(
+                self.settings.constraints, factor=self.settings.hopeless_factor
+            ),
             seed=self.config.seed,
             log_dir=log_dir,
-            interpreters={target.provider: target.interpreter for target in self.targets},
+            others=self.others,
             target_census=self.target_machine.costs() if self.target_machine else None,
         )
 
@@ -118,7 +138,7 @@ class Session:
             "data": self.tokens.digest,
             "settings": digest(to_plain(self.settings)),
             "workload": self.workload.digest,
-            **{f"version of {name}": version for name, version in self.versions.items()},
+            **{f"version of {name}": version for name, version in self.all_versions.items()},
         }
 
 
@@ -129,7 +149,7 @@ def prepare(
 
     Raises:
         UsageError: data, model or bounds that cannot work.
-        HardwareError: a target that is not here.
+        HardwareError: a target, or counters for a bound, that are not here.
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
@@ -142,8 +162,11 @@ def prepare(
         kind=config.kind,
         seed=config.seed,
     )
-    _check_bounds(config, task)
+    check_bounds_on_task(config.constraints, task.kind)
     targets = tuple(resolve_targets(config.target, executor))
+    if target_machine is None:
+        check_measurable(config.constraints, [target.provider for target in targets])
+    others = _others(targets, executor)
     versions = _versions(executor.capabilities())
     source = resolve_model(
         config.model,
@@ -157,7 +180,7 @@ def prepare(
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-    recipes, refused = _recipes(targets, source, target_machine)
+    recipes, refused = _recipes(config, targets, source, target_machine)
     machine = read_machine()
     estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
     if target_machine is not None:  # what was measured there costs nothing here
@@ -178,30 +201,19 @@ def prepare(
         estimates=estimates,
         settings=settings,
         versions=versions,
+        others=others,
         hardware=hardware,
         record_key=_record_key(
             config=config,
             source=source,
             tokens=tokens,
             workload=workload,
-            versions=versions,
+            versions=_all_versions(versions, others),
             hardware=hardware,
             target_machine=target_machine,
         ),
         target_machine=target_machine,
     )
-
-
-def _check_bounds(config: RunConfig, task: Task) -> None:
-    for constraint in config.constraints:
-        name = constraint.metric.partition(".")[0]
-        if name == "tpot" and task.kind == "classification":
-            raise UsageError(
-                f"{constraint} cannot be measured: a classification makes no further tokens after"
-                " its decision; bound the latency instead, or ask for --task generation."
-            )
-        if name == "macro_f1" and task.kind != "classification":
-            raise UsageError(f"{constraint} needs labels, this task is {task.kind}; leave it out.")
 
 
 def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
@@ -210,11 +222,37 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
+    """Return the interpreters of targets that are not this one, by provider."""
+    found = {}
+    for target in targets:
+        if target.interpreter != sys.executable:
+            versions = executor.capabilities(target.interpreter)["versions"]
+            runtime = {n: v for n, v in versions.items() if n.startswith("onnxruntime")}
+            found[target.provider] = OtherPython(interpreter=target.interpreter, versions=runtime)
+    return found
+
+
+def _all_versions(versions: Mapping[str, str], others: Mapping[str, OtherPython]) -> dict[str, str]:
+    theirs = {
+        f"{provider}: {library}": version
+        for provider, other in others.items()
+        for library, version in other.versions.items()
+    }
+    return {**versions, **theirs}
+
+
 def _recipes(
-    targets: Sequence[Target], source: ModelSource, target_machine: TargetMachine | None
+    config: RunConfig,
+    targets: Sequence[Target],
+    source: ModelSource,
+    target_machine: TargetMachine | None,
 ) -> tuple[tuple[Recipe, ...], tuple[Refusal, ...]]:
+    """Return what can be tried and what is refused; bounds must be told of what can be."""
     if target_machine is not None:
-        return target_machine.recipes({target.provider for target in targets})
+        told, left_out = target_machine.recipes({target.provider for target in targets})
+        check_bounds_on_target(config.constraints, target_machine, told)
+        return told, left_out
     recipes: list[Recipe] = []
     refused: list[Refusal] = []
     for target in targets:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.errors import (
@@ -26,7 +25,7 @@ from autotune.evaluators import (
     BlockSettings,
     BuiltModel,
     Scored,
-    Workload,
+    Surroundings,
     measure_latency,
     measure_size,
     score,
@@ -34,7 +33,6 @@ from autotune.evaluators import (
 from autotune.measurement import Measurement
 from autotune.passes import (
     Artifact,
-    ArtifactStore,
     BuildPass,
     FinetunePass,
     MergePass,
@@ -44,6 +42,7 @@ from autotune.passes import (
 )
 from autotune.plain import digest, from_plain, to_plain
 from autotune.reports import write_json_atomic
+from autotune.step_bench import Bench
 from autotune.steps import (
     MeasureStep,
     Outcome,
@@ -53,54 +52,18 @@ from autotune.steps import (
     TestStep,
     TrainStep,
 )
-from autotune.targets import Executor
 from autotune.task import RowSet
 
-__all__ = ["WARM_UP_MOST", "Bench", "StepRunner", "failed"]
+__all__ = ["WARM_UP_MOST", "StepRunner", "failed"]
 
 _FAILURES: Mapping[str, OutcomeStatus] = {
     "crashed": OutcomeStatus.CRASHED,
     "timed_out": OutcomeStatus.TIMED_OUT,
     "out_of_memory": OutcomeStatus.OUT_OF_MEMORY,
 }
-_CENSUS_ROWS = 64
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What every step of a run works with; fixed before the first step.
-
-    Attributes:
-        model: the base model's artifact.
-        data: the tokenised training data's artifact.
-        validation, test: rows to score on.
-        workload: requests to time.
-        rungs: fractions that a training stops at, rising, the last one 1.
-        requests_per_block: requests timed per fresh process.
-        seed: of measurement orders and bootstraps.
-        log_dir: where children's output goes.
-        interpreters: Python by provider, where it is not this one.
-        target_census: what running costs on another machine, by recipe name, then by
-            metric; with it nothing is timed here.
-    """
-
-    store: ArtifactStore
-    executor: Executor
-    versions: Mapping[str, str]
-    model: Artifact
-    data: Artifact
-    validation: RowSet
-    test: RowSet
-    workload: Workload
-    rungs: tuple[float, ...]
-    requests_per_block: int
-    seed: int
-    log_dir: Path
-    interpreters: Mapping[str, str] = field(default_factory=dict)
-    target_census: Mapping[str, Mapping[str, Measurement]] | None = None
 
 
 @dataclass
@@ -193,14 +156,17 @@ class StepRunner:
     def built(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
         """Return the built graph of ``candidate``, making whatever is missing.
 
-        Always with this interpreter: the target's need not have torch (decision 006).
+        Always with this interpreter: the target's need not have torch (decision 006). The
+        target's proves what was built.
         """
         ledger = ledger or _Ledger()
         model = self._bench.model
         if candidate.adapter is not None:
             model = self.merged(candidate, ledger)
         return self._produce(
-            BuildPass(recipe=candidate.recipe),
+            BuildPass(
+                recipe=candidate.recipe, prover=self._bench.others.get(candidate.recipe.provider)
+            ),
             {"model": model},
             "build",
             ledger,
@@ -231,7 +197,7 @@ class StepRunner:
         rows = self._bench.validation
         if candidate.adapter is not None:
             return rows
-        return replace(rows, rows=rows.rows[:_CENSUS_ROWS])
+        return replace(rows, rows=rows.rows[: 2 * self._bench.requests_per_block])
 
     def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
         built = self.built(candidate, ledger)
@@ -250,12 +216,13 @@ class StepRunner:
     ) -> Scored:
         """Return the score of a graph on ``rows``; the store remembers it, for it never varies."""
         bench = self._bench
+        other = bench.others.get(candidate.recipe.provider)
         key = digest(
             {
                 "graph": built.digest,
                 "rows": digest(to_plain(rows)),
                 "provider": candidate.recipe.provider,
-                "versions": dict(bench.versions),
+                "versions": {**bench.versions, **(other.versions if other else {})},
             }
         )
         with bench.store.lock(key):
@@ -293,6 +260,7 @@ class StepRunner:
             told = {c.name: dict(census[c.recipe.name]) for c in step.candidates}
             return Outcome(status=OutcomeStatus.MEASURED, measurements=told)
         models = [self._model(c, self.built(c, ledger)) for c in step.candidates]
+        around: list[Surroundings] = []
         with ledger.timed("measure"):
             found = measure_latency(
                 models,
@@ -301,9 +269,20 @@ class StepRunner:
                 requests_per_block=self._bench.requests_per_block,
                 seed=self._bench.seed,
                 executor=self._bench.executor,
-                settings=BlockSettings(warm_up_most=WARM_UP_MOST, log_path=self._log("measure")),
+                settings=BlockSettings(
+                    warm_up_most=WARM_UP_MOST,
+                    hopeless_s=self._bench.hopeless_s,
+                    log_path=self._log("measure"),
+                ),
+                on_surroundings=around.append,
             )
-        return Outcome(status=OutcomeStatus.MEASURED, measurements=found)
+        (session,) = around
+        return Outcome(
+            status=OutcomeStatus.MEASURED,
+            measurements=found,
+            unmeasured={name: dict(gaps) for name, gaps in session.unmeasured.items()},
+            noise=session.noise(follows_own_work=True),
+        )
 
     def _test(self, step: TestStep, ledger: _Ledger) -> Outcome:
         parts = [
@@ -320,11 +299,12 @@ class StepRunner:
 
     def _model(self, candidate: Candidate, built: Artifact) -> BuiltModel:
         provider = candidate.recipe.provider
+        other = self._bench.others.get(provider)
         return BuiltModel(
             name=candidate.name,
             path=built.path,
             provider=provider,
-            interpreter=self._bench.interpreters.get(provider, ""),
+            interpreter=other.interpreter if other else "",
         )
 
     def _log(self, stage: str) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
+from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.measurement import Measurement
 
@@ -118,6 +119,8 @@ class Outcome:
         reused: stages that the store already held.
         cost_s: wall time that the run paid, at least 0.
         notes: single facts for the report (tokens per second, predictions, ...).
+        unmeasured: by model name, then by metric, why there is no such number.
+        noise: how quiet the machine was while models were timed, else None.
     """
 
     status: OutcomeStatus
@@ -128,6 +131,8 @@ class Outcome:
     reused: tuple[str, ...] = ()
     cost_s: float = 0.0
     notes: dict[str, float | str] = field(default_factory=dict)
+    unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)
+    noise: SessionNoise | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,13 @@ from autotune.reports import Census, CensusEntry, HardwareReport, load_hardware_
 from autotune.steps import OutcomeStatus
 from autotune.targets import Refusal
 
-__all__ = ["TargetMachine", "load_target_report"]
+__all__ = ["COSTS", "TargetMachine", "load_target_report"]
 
 # What a machine decides and training does not; size and answers are taken here.
-_COSTS = ("latency", "ttft", "tpot", "load", "memory")
+COSTS = (
+    *("latency", "ttft", "tpot", "load", "memory"),
+    *("device_memory", "energy", "energy_per_token"),
+)
 # Kernels follow from the instruction set and from these libraries.
 _KERNELS = ("onnxruntime", "onnxruntime-genai")
 _TAKE_ONE = (
@@ -108,7 +111,7 @@ class TargetMachine:
                 metrics = {
                     name: replace(one, method=f"{taken}; {one.method}")
                     for name, one in entry.metrics.items()
-                    if name.partition(".")[0] in _COSTS
+                    if name.partition(".")[0] in COSTS
                 }
                 found.setdefault(entry.recipe.name, metrics)
         return found

@@ -2,7 +2,7 @@
 
 A bare number is always an error that offers its readings, because peers that
 accept one read it differently (Olive seconds, llama-bench milliseconds).
-Everything is kept in base units: seconds, bytes, fractions.
+Everything is kept in base units: seconds, bytes, joules, fractions.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from autotune.errors import UnitError
 
 __all__ = [
     "DURATION_UNITS",
+    "ENERGY_UNITS",
     "FRACTION_UNITS",
     "SIZE_UNITS",
     "format_duration",
+    "format_energy",
     "format_fraction",
     "format_quantity",
     "format_size",
     "parse_duration",
+    "parse_energy",
     "parse_fraction",
     "parse_size",
 ]
@@ -38,6 +41,15 @@ SIZE_UNITS = {
     "MiB": 2.0**20,
     "GiB": 2.0**30,
     "TiB": 2.0**40,
+}
+ENERGY_UNITS = {
+    "uJ": 1e-6,
+    "mJ": 1e-3,
+    "J": 1.0,
+    "kJ": 1e3,
+    "mWh": 3.6,
+    "Wh": 3600.0,
+    "kWh": 3.6e6,
 }
 FRACTION_UNITS = {"%": 0.01, "pp": 0.01}
 
@@ -94,6 +106,18 @@ def parse_size(text: str, *, what: str = "A size") -> float:
         UnitError: no unit, an unknown unit, or not greater than zero.
     """
     return _in_base(text, SIZE_UNITS, what=what, example="4GB", readings=("MB", "GiB"))
+
+
+def parse_energy(text: str, *, what: str = "An energy") -> float:
+    """Return joules; ``text`` is greater than zero with one of ``ENERGY_UNITS``.
+
+    >>> parse_energy("0.1mWh")
+    0.36000000000000004
+
+    Raises:
+        UnitError: no unit, an unknown unit, or not greater than zero.
+    """
+    return _in_base(text, ENERGY_UNITS, what=what, example="0.5J", readings=("mJ", "J"))
 
 
 def parse_fraction(text: str, *, what: str = "A share") -> float:
@@ -155,15 +179,32 @@ def format_size(n_bytes: float) -> str:
     return f"{terabytes:.3g} TB" if round(terabytes) < _PREFIX_STEP else f"{terabytes:.0f} TB"
 
 
+def format_energy(joules: float) -> str:
+    """Return ``joules`` with three digits and an SI prefix: ``0.12 J`` is ``120 mJ``.
+
+    >>> format_energy(0.9996)
+    '1 J'
+    """
+    if round(joules * 1e6) < _PREFIX_STEP:
+        return f"{joules * 1e6:.3g} µJ"
+    if round(joules * 1e3) < _PREFIX_STEP:
+        return f"{joules * 1e3:.3g} mJ"
+    if round(joules) < _PREFIX_STEP:
+        return f"{joules:.3g} J"
+    return f"{joules / 1e3:.3g} kJ" if round(joules / 1e3) < _PREFIX_STEP else f"{joules:.0f} J"
+
+
 def format_fraction(value: float) -> str:
     """Return a fraction with three decimals, the resolution of a few hundred rows."""
     return f"{value:.3f}"
 
 
 def format_quantity(value: float, unit: str) -> str:
-    """Return ``value`` given in base unit ``unit`` (``s``, ``B``, ``1``, ``nat``) for people."""
+    """Return ``value`` given in base unit ``unit`` (``s``, ``B``, ``J``, ``1``, ``nat``)."""
     if unit == "s":
         return format_duration(value)
     if unit == "B":
         return format_size(value)
+    if unit == "J":
+        return format_energy(value)
     return format_fraction(value)

@@ -20,7 +20,7 @@ pytest.importorskip("onnx_ir", reason="extra 'cpu' is not installed")
 
 from autotune.candidate import Algorithm, Precision, Recipe
 from autotune.errors import BuildError
-from autotune.passes import BuildPass
+from autotune.passes import BuildPass, OtherPython
 from autotune.plain import to_plain
 from autotune.targets import Job, JobResult, LocalExecutor
 
@@ -41,6 +41,7 @@ INT4 = Recipe(
 MIXED = replace(INT4, algorithm=Algorithm.K_QUANT_MIXED)
 INT8 = Recipe(provider="cpu", precision=Precision.INT8, block_size=32, accuracy_level=4)
 FP32 = Recipe(provider="cpu", precision=Precision.FP32)
+WEBGPU = replace(INT4, provider="webgpu", activations=Precision.FP32)
 RECIPES = (
     FP32,
     INT8,
@@ -114,6 +115,37 @@ def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:
 
 def test_a_head_that_is_not_pruned_is_read_back_as_such(built: Built) -> None:
     assert not built[replace(FP32, prune_lm_head=False).name][1]["attributes"]["prunes_head"]
+
+
+@pytest.fixture(scope="module")
+def for_webgpu(
+    executor: LocalExecutor, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Facts of a build for a device without fp16, which is not here."""
+    out = tmp_path_factory.mktemp("webgpu") / "built"
+    result = build(executor, WEBGPU, tiny_model_dir, out)
+    assert result.status == "ok", result.error
+    return dict(result.value)
+
+
+def test_activations_are_what_the_recipe_says(for_webgpu: dict[str, Any]) -> None:
+    assert for_webgpu["attributes"]["activations"] == "FLOAT"
+    assert "not supported in this build" in for_webgpu["proof"]["not_run"]
+    graph.check_attributes(for_webgpu["attributes"], WEBGPU)
+    usual = for_webgpu["attributes"] | {"activations": "FLOAT16"}
+    with pytest.raises(BuildError, match="should compute in FLOAT, the graph computes in FLOAT16"):
+        graph.check_attributes(usual, WEBGPU)
+
+
+def test_a_build_depends_on_the_versions_of_its_prover_and_not_on_the_place() -> None:
+    here = OtherPython(interpreter="/a/python", versions={"onnxruntime-webgpu": "1.27.0"})
+    there = replace(here, interpreter="/b/python")
+    newer = replace(here, versions={"onnxruntime-webgpu": "1.28.0"})
+    keys = [
+        BuildPass(recipe=WEBGPU, prover=prover).key({}, {}) for prover in (here, there, newer, None)
+    ]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

@@ -20,6 +20,7 @@ from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.reports import (
     Comparison,
+    MeasuredModel,
     RunReport,
     build_report,
     compare,
@@ -123,6 +124,23 @@ def test_the_noise_floor_of_either_machine_widens_the_margin() -> None:
     assert _ab(0.050, 0.055, 0.01).changes[0].verdict == "worse"
     change = _ab(0.050, 0.055, 0.01, noise_floor=0.12).changes[0]
     assert (change.verdict, change.margin) == ("same", 0.12)
+
+
+def test_energy_of_the_same_counters_is_judged_and_of_others_only_shown() -> None:
+    def told(joules: float, method: str) -> MeasuredModel:
+        key, one = number("energy", joules)
+        return MeasuredModel(key="m", name="m", numbers={key: replace(one, method=method)})
+
+    host, device = "gross; counters: package-0", "gross; counters: NVIDIA device 0"
+    first = document(told(1.0, host))
+    taken_elsewhere = f"measured on edge, untrained; {host}"
+    same = compare([first, document(told(2.0, taken_elsewhere), label="B")]).changes[0]
+    assert same.verdict == "worse"
+    other = compare([first, document(told(2.0, device), label="B")]).changes[0]
+    assert other.verdict == "directional"
+    assert other.reason == "A and B read other counters, package-0 and NVIDIA device 0"
+    noisy = compare([first, document(told(2.0, host), label="B", noisy="a hog")]).changes[0]
+    assert noisy.is_noisy
 
 
 def test_more_accuracy_is_better_and_told_in_its_own_unit() -> None:

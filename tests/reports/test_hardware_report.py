@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.calibration import SessionNoise
 from autotune.errors import UsageError
 from autotune.plain import from_plain, to_plain
 from autotune.reports import (
@@ -27,7 +29,9 @@ from autotune.reports import (
     json_schema,
     load_hardware_report,
     make_console,
+    of_hardware,
     schema_text,
+    sealed,
     write_json_atomic,
 )
 
@@ -224,7 +228,7 @@ def test_the_terminal_shows_every_part_within_a_hundred_columns() -> None:
         "1.3%: the same work twice",
         "13.1 ms (2.9x floor)",
         "fails at its first run",
-        "energy: not measurable here",
+        "Energy per request: not measurable here",
         "processor.max_frequency_hz",
         "commit a9087c5",
     ):
@@ -267,3 +271,20 @@ def test_devices_beside_the_processor_are_listed_fact_by_fact() -> None:
     assert re.search(r"nvidia 0\.name +NVIDIA L4", text)
     assert re.search(r"nvidia 0\.memory_bytes +25\.8 GB", text)
     assert re.search(r"nvidia 0\.mig +unknown: NVML: code 999", text)
+
+
+def test_a_census_beside_other_work_says_so_whatever_the_calibration_saw() -> None:
+    hog = SessionNoise(grade="C", reasons=("a hog",), shares={"waited": 0.502})
+    made = report()
+    assert made.census is not None
+    beside = replace(made, census=sealed(replace(made.census, noise=hog)))
+    assert "Noise while timing: grade C, noisy (a hog; waited 50.2%)." in text_of(beside)
+    assert of_hardware(beside).origin.noisy == "a hog"
+    quiet = replace(hog, grade="B")
+    calm = replace(made, census=replace(made.census, noise=quiet))
+    assert of_hardware(calm).origin.noisy == ""
+    # What an A/A test of the machine showed is not undone by a session without one.
+    assert made.calibration is not None
+    loud = replace(made.calibration, grade="C", grade_reasons=("15 % between equals",))
+    assert of_hardware(replace(calm, calibration=loud)).origin.noisy == "15 % between equals"
+    assert from_plain(HardwareReport, to_plain(beside)) == beside

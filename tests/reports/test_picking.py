@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from autotune.config import Bounds
 from autotune.constraint import Constraint, Verdict, parse_constraint
-from autotune.errors import UnitError
+from autotune.errors import UnitError, UsageError
 from autotune.pick import run_pick
 from autotune.plain import to_plain
 from autotune.reports import (
@@ -21,6 +22,7 @@ from autotune.reports import (
     Pick,
     Picking,
     build_report,
+    check_measured,
     make_console,
     pick,
     picking_view,
@@ -195,6 +197,22 @@ def test_the_command_answers_per_report(run_dir: Path, capsys: pytest.CaptureFix
     assert plain["schema"] == "autotune.picking"
     assert [one["picked"] for one in plain["picks"]] == [None, None]
     assert all(one["nearest_miss"]["name"] for one in plain["picks"])
+
+
+def test_a_bound_that_a_report_has_no_number_for_is_an_error_with_its_reason(
+    run_dir: Path,
+) -> None:
+    bounds = Bounds(general=("energy<=0.5J",))
+    with pytest.raises(UsageError, match=r"has no energy .it has .*latency.p95") as caught:
+        run_pick([run_dir], bounds=bounds, as_json=False)
+    assert "leave the bound out" in str(caught.value)
+    silent = replace(FAST, unmeasured={"energy": "not measurable here: no counters"})
+    with pytest.raises(UsageError, match=r"'a.json', which has no energy .not measurable here"):
+        check_measured([document(EXACT, silent)], bounds.resolve())
+    told = replace(FAST, numbers={**FAST.numbers, **dict([number("energy", 0.2)])})
+    check_measured([document(EXACT, told)], bounds.resolve())
+    # Metrics of answers stand under their split.
+    check_measured([document(EXACT)], [parse_constraint("accuracy>=0.5")])
 
 
 def test_a_bound_without_unit_is_refused_before_any_file_is_read(tmp_path: Path) -> None:

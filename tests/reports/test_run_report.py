@@ -11,19 +11,22 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from autotune.calibration import SessionNoise
 from autotune.constraint import Verdict
 from autotune.errors import UsageError
-from autotune.plain import to_plain
+from autotune.plain import from_plain, to_plain
 from autotune.reports import (
     DOCUMENTS,
     SCHEMA_DIR,
+    RunReport,
     build_report,
     json_schema,
     load_report,
+    of_run,
     schema_text,
     write_json_atomic,
 )
-from autotune.steps import MeasureStep
+from autotune.steps import Event, MeasureStep
 
 from .record import BASE_FP32, BASE_INT4, CHOSE_NONE, TUNED_INT4, context, events
 
@@ -200,3 +203,41 @@ def test_keys_of_later_writers_are_ignored(tmp_path: Path) -> None:
     report = build_report(context(), events())
     write_json_atomic(tmp_path / "report.json", to_plain(report) | {"energy": 3})
     assert load_report(tmp_path / "report.json") == report
+
+
+QUIET = SessionNoise(grade="B", reasons=("no test",), shares={"pressure": 0.02})
+HOG = SessionNoise(grade="C", reasons=("a hog", "no test"), shares={"pressure": 0.5})
+GAP = "not measurable here: no counters"
+
+
+def _with_sessions(census: SessionNoise, confirm: SessionNoise) -> list[Event]:
+    """Return the record with a noise for each of its two measuring steps, and a gap."""
+    noises = iter((census, confirm))
+    gaps = {BASE_INT4.name: {"energy": GAP, "memory": "the model itself told it"}}
+    return [
+        replace(event, outcome=replace(event.outcome, noise=next(noises), unmeasured=gaps))
+        if isinstance(event.step, MeasureStep)
+        else event
+        for event in events()
+    ]
+
+
+def test_a_run_carries_the_noise_of_the_sessions_that_its_numbers_come_from() -> None:
+    report = build_report(context(), _with_sessions(QUIET, HOG))
+    assert report.noise == HOG
+    assert [entry.noise for entry in report.timeline if entry.kind == "measure"] == [QUIET, HOG]
+    assert of_run(report).origin.noisy == "a hog; no test"
+    # Confirmed in quiet, the noise of the screening touches no published number.
+    report = build_report(context(), _with_sessions(HOG, QUIET))
+    assert report.noise == QUIET
+    assert of_run(report).origin.noisy == ""
+    assert build_report(context(), events()).noise is None
+
+
+def test_a_number_that_could_not_be_had_is_there_with_its_reason() -> None:
+    report = build_report(context(), _with_sessions(QUIET, QUIET))
+    assert report.chosen is not None
+    assert report.baseline is not None
+    # The untrained twin was timed; what it could not tell, the trained model cannot either.
+    assert report.chosen.unmeasured == report.baseline.unmeasured == {"energy": GAP}
+    assert from_plain(RunReport, to_plain(report)) == report

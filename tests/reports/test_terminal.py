@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import RenderableType
 
+from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.reports import (
+    Metric,
     PlanRow,
     RunOutcome,
     RunReport,
@@ -191,3 +193,30 @@ def test_the_plan_gives_each_estimate_with_its_basis() -> None:
         "───────────────────────────",
         "Census     2 min  8 recipes",
     ]
+
+
+def test_a_noisy_run_says_so_and_a_number_that_is_missing_has_its_reason() -> None:
+    hog = SessionNoise(grade="C", reasons=("a process waited for a core",))
+    assert REPORT.chosen is not None
+    chosen = replace(
+        REPORT.chosen,
+        unmeasured={
+            "energy": "not measurable here: no counters",
+            "device_memory": "not applicable, the provider works in main memory",
+        },
+    )
+    text = _summary(replace(REPORT, noise=hog, chosen=chosen))
+    assert "Noisy:  a process waited for a core; no time of this run is certain" in text
+    assert "Energy per request: not measurable here: no counters\n" in text
+    assert "not applicable" not in text
+    assert "Noisy" not in _summary(replace(REPORT, noise=replace(hog, grade="B")))
+
+
+def test_energy_has_a_column_where_it_was_measured() -> None:
+    assert "Energy" not in "".join(_rendered(front_table(REPORT)))
+    joules = Metric(value=0.12, unit="J", n=4, ci95=(0.11, 0.13))
+    front = tuple(replace(m, metrics={**m.metrics, "energy": joules}) for m in REPORT.front)
+    lines = _rendered(front_table(replace(REPORT, front=front)))
+    assert max(map(len, lines)) <= 100
+    assert "Energy" in lines[0]
+    assert sum("120 mJ" in line for line in lines) == len(front)

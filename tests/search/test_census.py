@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,83 @@ def test_base_loss_says_nothing_across_recipes_of_different_depth() -> None:
     settings = SearchSettings(recipes=(*RECIPES, pruned), budget_s=900.0)
     run = simulate(World(facts=facts), StagedPlanner(settings))
     assert run.planner.census()[pruned.name].state is CensusState.KEPT
+
+
+# Two providers
+
+GPU = tuple(replace(recipe, provider="cuda") for recipe in (INT4_B128, INT8, INT4_B32))
+
+
+def _on_two_providers(bound: str, *, factor: float, **world: Any) -> Run:
+    """Run with recipes for cpu and cuda, on which everything takes ``factor`` times as long."""
+    facts = dict(FACTS)
+    for recipe in GPU:
+        alike = FACTS[replace(recipe, provider="cpu")]
+        facts[recipe] = replace(alike, latency_s=factor * alike.latency_s)
+    settings = SearchSettings(
+        recipes=(*RECIPES, *GPU), constraints=(parse_constraint(bound),), budget_s=720.0
+    )
+    return simulate(World(facts=facts, **world), StagedPlanner(settings))
+
+
+def _tried(run: Run, provider: str) -> list[str]:
+    """Return the kinds of steps with models for ``provider``."""
+    return [
+        step.kind
+        for step in run.steps
+        for candidate in (
+            step.candidates
+            if isinstance(step, MeasureStep)
+            else (step.candidate,)
+            if isinstance(step, ScoreStep)
+            else ()
+        )
+        if candidate.recipe.provider == provider
+    ]
+
+
+def test_a_provider_far_out_of_reach_costs_one_block_and_no_score() -> None:
+    run = _on_two_providers("latency<=100ms", factor=100)
+    assert _tried(run, "cuda") == ["measure"]
+    census = run.planner.census()
+    assert {census[recipe.name].state for recipe in GPU} == {CensusState.INFEASIBLE}
+    assert "first 1 recipes for cuda has latency.p50" in census[GPU[2].name].reason
+    assert run.done.chosen is not None
+    assert run.done.chosen.recipe.provider == "cpu"
+    looked = next(s for s in _measured(run, "census") if s.candidates[0].recipe in GPU)
+    assert run.steps.index(looked) < run.steps.index(run.of(TrainStep)[0])
+
+
+def test_a_slow_first_look_does_not_count_for_the_cost_of_later_blocks() -> None:
+    one, two = _run("latency<=100ms"), _on_two_providers("latency<=100ms", factor=100, block_s=3.0)
+    assert len(two.of(TrainStep)) == len(one.of(TrainStep))
+
+
+def test_the_request_is_hopeless_only_where_every_provider_is() -> None:
+    run = _on_two_providers("latency<=2ms", factor=0.01)
+    assert run.done.chosen is not None
+    assert run.done.chosen.recipe.provider == "cuda"
+    assert _tried(run, "cpu")[:4] == ["score", "score", "score", "measure"]
+    run = _on_two_providers("latency<=2ms", factor=1)
+    assert run.done.chosen is None
+    assert not run.of(TrainStep)
+    assert "for cpu has" in run.done.reason
+    assert "for cuda has" in run.done.reason
+
+
+def test_a_provider_whose_first_recipe_fails_is_looked_at_with_the_next() -> None:
+    failures = {f"measure:{GPU[0].name}": OutcomeStatus.CRASHED}
+    run = _on_two_providers("latency<=100ms", factor=100, failures=failures)
+    assert _tried(run, "cuda") == ["measure", "measure"]
+    census = run.planner.census()
+    assert census[GPU[0].name].state is CensusState.FAILED
+    assert census[GPU[1].name].state is CensusState.INFEASIBLE
+
+
+def test_a_provider_within_reach_takes_part_like_the_first() -> None:
+    run = _on_two_providers("latency<=100ms", factor=1.5)
+    assert set(_tried(run, "cuda")) == {"measure", "score"}
+    assert run.planner.census()[GPU[0].name].state is not CensusState.INFEASIBLE
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,7 @@ from autotune.targets import (
     disturbance,
     family_named,
     grade_noise,
-    plan_calibration,
     product_model,
-    read_machine,
     survey,
     unknown,
 )
@@ -201,56 +199,6 @@ def test_stored_arrays_have_the_sizes_of_their_bits() -> None:
         assert math.prod(shape) * width == 64 * 48 * bits
 
 
-# Plans
-
-
-def plan_on(finding: Finding, *, cache: int, available: int) -> CalibrationPlan:
-    machine = read_machine()
-    processor = dataclasses.replace(
-        machine.processor, cache_bytes=detected({"l1d": 2**15, "l3": cache})
-    )
-    memory = dataclasses.replace(machine.memory, available_bytes=detected(available))
-    machine = dataclasses.replace(machine, processor=processor, memory=memory)
-    return plan_calibration(finding, machine, limit_s=10.0)
-
-
-@pytest.mark.parametrize(
-    ("cache", "available", "n_bytes", "words"),
-    [
-        (
-            260_000_000,
-            2**35,
-            1_040_000_000,
-            "holds 260 MB, which was read with an array of half its size",
-        ),
-        (2**21, 2**35, 2**28, "holds 2 MB"),
-        (280_000_000, 2**30, 2**28, "all that memory allows"),
-    ],
-)
-def test_the_array_is_larger_than_the_last_cache_as_far_as_memory_allows(
-    finding: Finding, cache: int, available: int, n_bytes: int, words: str
-) -> None:
-    plan = plan_on(finding, cache=cache, available=available)
-    assert plan.read_bytes[0] == n_bytes
-    assert plan.read_bytes[1:] == ((cache // 2,) if cache < n_bytes else ())
-    assert plan.cache_bytes == (cache if cache < n_bytes else 0)
-    assert words in plan.notes[0]
-
-
-def test_another_device_is_read_by_the_runtime_and_products_are_chained() -> None:
-    cuda = Finding(
-        family=family_named("cuda"), interpreter=sys.executable, status="failed", reason="none"
-    )
-    plan = plan_on(cuda, cache=2**21, available=2**35)
-    assert plan.read_bytes == ()
-    assert [(one.k, one.n) for one in plan.products if one.m == 1] == [(8192, 8192), (16384, 16384)]
-    chained = [one for one in plan.products if one.m > 1]
-    assert {one.repeat for one in chained} == {8}
-    assert all(a.operations <= b.operations for a, b in pairwise(chained))
-    small = plan_on(cuda, cache=2**21, available=2**30)
-    assert [one.k for one in small.products if one.m == 1] == [8192]
-
-
 # Rates and floors
 
 
@@ -385,3 +333,15 @@ def test_the_grade_is_that_of_the_worst_and_says_why(
         Disturbance(load=load, steal=steal, pressure=pressure, throttled=throttled), floor
     )
     assert (found[0], len(found[1])) == (grade, reasons)
+
+
+@pytest.mark.parametrize(("waited", "grade"), [(0.004, "A"), (0.05, "B"), (0.5, "C")])
+def test_waiting_of_the_timed_threads_counts_and_may_stand_for_load_and_pressure(
+    waited: float, grade: str
+) -> None:
+    gone = unknown("no counter")
+    found = disturbance(
+        conditions(), conditions(), seconds=1.0, usable_cores=2.0, waited=detected(waited)
+    )
+    found = replace(found, load=gone, pressure=gone)
+    assert grade_noise(found, 0.01)[0] == grade

@@ -70,12 +70,31 @@ def test_what_is_offered_passes_the_check_and_what_is_refused_does_not(provider:
         (replace(FP32, provider="dml"), "does not load"),
         (replace(FP32, provider="webgpu"), "runs int8, int4"),
         (replace(FP32, layers=20), "no pass drops layers"),
+        (replace(INT4, activations=Precision.FP32), "no fp32 activations for int4 on cpu"),
+        (
+            replace(INT4, provider="webgpu", activations=Precision.BF16),
+            "no bf16 activations for int4 on webgpu",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_run_is_refused_with_the_reason(recipe: Recipe, reason: str) -> None:
     refusal = check_recipe(recipe, LLAMA)
     assert refusal is not None
     assert reason in refusal.reason
+
+
+def test_a_device_without_half_precision_gets_other_activations_or_no_recipe() -> None:
+    words = {"fp16": "MatMul requires f16 but the device does not support it"}
+    usual, _ = recipes_for("webgpu", LLAMA)
+    offered, _ = recipes_for("webgpu", LLAMA, refused_types=words)
+    assert {recipe.activations for recipe in usual} == {None}
+    assert offered == [replace(recipe, activations=Precision.FP32) for recipe in usual]
+    # No builder option puts fp32 activations into these.
+    offered, refusals = recipes_for("dml", LLAMA, refused_types=words)
+    assert offered == []
+    assert any("does not compute in fp16: MatMul requires f16" in one.reason for one in refusals)
+    offered, _ = recipes_for("cpu", LLAMA, refused_types=words)
+    assert offered == recipes_for("cpu", LLAMA)[0]
 
 
 def test_gemma_is_not_built_in_fp16() -> None:
