@@ -2,6 +2,7 @@
 
 from .contract import Planner, PlannerState
 from .costs import minimum_budget_s
+from .experience import Experience, PastResult, PastTask, learn
 from .front import Point, dominates, pareto_front
 from .planner import Phase, Progress, StagedPlanner
 from .priors import default_portfolio
@@ -24,7 +25,10 @@ __all__ = [
     "CensusState",
     "Choice",
     "Dimension",
+    "Experience",
     "LogRange",
+    "PastResult",
+    "PastTask",
     "Phase",
     "Planner",
     "PlannerState",
@@ -41,6 +45,7 @@ __all__ = [
     "derive_seed",
     "dominates",
     "hopeless_latency_s",
+    "learn",
     "meets_quality",
     "minimum_budget_s",
     "pareto_front",

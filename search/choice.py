@@ -22,7 +22,7 @@ from .front import Point, pareto_front
 from .ledger import Ledger, Score, untrained
 from .settings import SearchSettings
 from .standing import latency_of, typical_latency
-from .verdicts import cost_verdict, meets_quality, total_violation
+from .verdicts import cost_verdict, meets_quality, to_minimise, total_violation
 
 __all__ = ["Chooser"]
 
@@ -77,24 +77,27 @@ class Chooser:
     def front(self) -> tuple[Candidate, ...]:
         """Return the Pareto front of everything scored, feasible candidates first.
 
-        Latencies are those of the census: all recipes in one session, and equal for
-        the candidates of one recipe.
+        Over the objectives and size, as far as all were measured by them. Latencies are
+        those of the census: all recipes in one session, and equal for the candidates of
+        one recipe.
         """
-        points = []
-        for score in self._comparable():
-            latency = latency_of(self.ledger.census_costs(score.candidate.recipe))
-            size = self.ledger.metrics(score.candidate).get("size")
-            if latency and size:
-                points.append(
-                    Point(
-                        candidate=score.candidate,
-                        accuracy=score.accuracy,
-                        latency_s=latency.value,
-                        size_bytes=size.value,
-                        feasible=self.is_feasible(score.candidate),
-                    )
-                )
+        found = {score.candidate: self._for_front(score) for score in self._comparable()}
+        wanted = dict.fromkeys((*self.settings.objectives, "size"))
+        names = [name for name in wanted if all(name in metrics for metrics in found.values())]
+        points = [
+            Point(
+                candidate=candidate,
+                values=tuple(to_minimise(name, metrics[name].value) for name in names),
+                feasible=self.is_feasible(candidate),
+            )
+            for candidate, metrics in found.items()
+        ]
         return tuple(point.candidate for point in pareto_front(points))
+
+    def _for_front(self, score: Score) -> dict[str, Measurement]:
+        costs = self.ledger.census_costs(score.candidate.recipe)
+        latency = latency_of(costs)
+        return costs | score.metrics | ({"latency.p95": latency} if latency else {})
 
     def is_feasible(self, candidate: Candidate) -> bool:
         """Whether every bound is certainly met on cost, and by the estimate on quality."""

@@ -1,4 +1,4 @@
-"""The Pareto front over accuracy, latency and size: what no other candidate beats.
+"""The Pareto front over accuracy, latency, size and more: what no other candidate beats.
 
 A pure function of a set of points, quadratic on purpose: a run has hundreds of
 candidates at most.
@@ -19,26 +19,18 @@ class Point:
     """A candidate with what it is compared by.
 
     Attributes:
-        accuracy: share right on the validation split, higher is better.
-        latency_s: 95th percentile of request latency, lower is better.
-        size_bytes: on disk, lower is better.
+        values: lower is better; the same metrics in the same order for all points.
         feasible: every bound is met.
     """
 
     candidate: Candidate
-    accuracy: float
-    latency_s: float
-    size_bytes: float
+    values: tuple[float, ...]
     feasible: bool = True
-
-
-def _losses(point: Point) -> tuple[float, float, float]:
-    return (-point.accuracy, point.latency_s, point.size_bytes)
 
 
 def dominates(first: Point, second: Point) -> bool:
     """Whether ``first`` is nowhere worse than ``second`` and somewhere better."""
-    one, two = _losses(first), _losses(second)
+    one, two = first.values, second.values
     return one != two and all(a <= b for a, b in zip(one, two, strict=True))
 
 
@@ -47,7 +39,7 @@ def _undominated(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
-    """Return the front, feasible members first, by falling accuracy within each.
+    """Return the front, feasible members first, by their first value within each.
 
     Feasible points compete among themselves only, since an infeasible one cannot be
     had; infeasible ones stay if nothing at all beats them, to show what a looser
@@ -57,5 +49,5 @@ def pareto_front(points: Iterable[Point]) -> tuple[Point, ...]:
     feasible = _undominated([p for p in everything if p.feasible])
     beyond = [p for p in _undominated(everything) if not p.feasible]
     return tuple(
-        sorted(feasible + beyond, key=lambda p: (not p.feasible, *_losses(p), p.candidate.name))
+        sorted(feasible + beyond, key=lambda p: (not p.feasible, *p.values, p.candidate.name))
     )

@@ -221,11 +221,8 @@ class Ledger:
     def n_trials(self) -> int:
         """Trained candidates scored or failed at the end of training, and failed trainings."""
         scored = sum(score.candidate.fraction == 1 for score in self.scores.values())
-        failed = sum(
-            name.startswith(f"{training.name}/")
-            for training in self.full_trainings
-            for name in self.failures
-        )
+        full = {training.name for training in self.full_trainings}
+        failed = sum(name.partition("/")[0] in full for name in self.failures)
         return scored + failed + sum(t.failure is not None for t in self.trainings.values())
 
 

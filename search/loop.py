@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autotune.candidate import AdapterConfig, Candidate, Recipe
-from autotune.steps import ScoreStep
+from autotune.steps import OutcomeStatus, ScoreStep
 
 from .costs import CostModel, reserve_s
 from .ledger import Ledger, Training
@@ -74,7 +74,7 @@ class LoopView:
             return float("inf")
         return self.settings.budget_s - self.elapsed_s - reserve_s(self.settings, self.costs)
 
-    @property
+    @cached_property
     def share_left(self) -> float:
         """Share of the scarcer limit that is left, in [0, 1]."""
         shares = [1.0]
@@ -84,7 +84,7 @@ class LoopView:
             shares.append(1 - self.ledger.n_trials / self.settings.max_trials)
         return max(0.0, min(shares))
 
-    @property
+    @cached_property
     def trials_left(self) -> int:
         """Trials that may still be made; a large number without a limit."""
         limit = self.settings.max_trials
@@ -149,14 +149,22 @@ class LoopView:
         if self.trials_left == 0:
             return "the number of trials is reached"
         if self._keeps_failing():
-            return f"the last {self.settings.max_failures} trainings failed"
+            return "the last trainings all failed"
         if not self._is_stale() and any(choice.cost_s > self.left_s for choice in self._wishes()):
             return "the budget leaves no time for another training"
         return "no further improvement is to be expected"
 
     def _keeps_failing(self) -> bool:
-        last = list(self.ledger.trainings.values())[-self.settings.max_failures :]
-        return len(last) == self.settings.max_failures and all(t.failure for t in last)
+        """Whether the last trainings all failed, or twice as many that also diverged.
+
+        A divergence is the config's own (its rate is too high), so another may do better.
+        """
+        limit = self.settings.max_failures
+        failures = [training.failure for training in self.ledger.trainings.values()]
+        last = [failure for failure in failures[-limit:] if failure is not None]
+        if len(last) == limit and not any(f.status is OutcomeStatus.DIVERGED for f in last):
+            return True
+        return len(failures) >= 2 * limit and all(failures[-2 * limit :])
 
     def _is_stale(self) -> bool:
         """Whether many configs in a row gained nothing; never before the wanted counts."""

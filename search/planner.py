@@ -30,6 +30,7 @@ from .contract import PlannerState
 from .costs import CostModel
 from .ledger import Ledger
 from .loop import LoopView
+from .outlook import best_training
 from .settings import SamplerName, SearchSettings, derive_seed
 from .standing import CensusEntry, CensusState, census_entries, surviving_recipes
 from .study import StudyRecord
@@ -38,6 +39,8 @@ from .trials import TrialRecorder
 __all__ = ["Phase", "Progress", "StagedPlanner"]
 
 _MOST_DRAWS = 1000  # a range has thousands of values; finite spaces never come here
+# Samplers that are helped along; random and grid are what their names say.
+_GUIDED = (SamplerName.TPE, SamplerName.GP, SamplerName.NSGAII)
 Phase = Literal["census", "search", "confirm", "test", "done"]
 
 
@@ -222,17 +225,33 @@ class StagedPlanner:
         return self._proposed[1]
 
     def _sampled(self, recipe: Recipe) -> AdapterConfig:
-        taken, index = self._ledger.trainings, len(self._ledger.trainings)
+        index = len(self._ledger.trainings)
         space, seed = self._settings.space, self._settings.seed
-        if self._settings.sampler is not SamplerName.GRID:
-            adapter = self._study.propose(index=index, recipe=recipe.name, taken=taken.keys())
-            if adapter.name not in taken:
-                return adapter
-        # The grid in an order of its own, and what a sampler gets that repeats itself.
-        rest = [config for config in space.grid() if config.name not in taken]
+        taken = {training.adapter for training in self._ledger.trainings.values()}
+        wish = self._near_the_best(index)
+        if wish is None and self._settings.sampler is not SamplerName.GRID:
+            wish = self._study.propose(index=index, recipe=recipe.name, taken=taken)
+        if wish is not None and wish not in taken and space.holds(wish):
+            return wish
+        # The grid in an order of its own, and next to what is wanted and cannot be had.
+        rest = [config for config in space.grid() if config not in taken]
         rest.sort(key=lambda config: derive_seed(seed, "grid", config.name))
+        if wish is not None:
+            rest.sort(key=lambda config: space.distance(wish, config))
         draws = (space.draw(derive_seed(seed, "draw", index, n)) for n in range(_MOST_DRAWS))
-        return rest[0] if rest else next(d for d in draws if d.name not in taken)
+        return rest[0] if rest else next(d for d in draws if d not in taken)
+
+    def _near_the_best(self, index: int) -> AdapterConfig | None:
+        """Return every second time a config close to the best one so far, else None.
+
+        Numbers have an order that the sampler does not know of where they are choices,
+        and it takes some trials to get going.
+        """
+        settings = self._settings
+        best = best_training(self._ledger.trainings.values())
+        if index % 2 or best is None or settings.sampler not in _GUIDED:
+            return None
+        return settings.space.near(best.adapter, derive_seed(settings.seed, "near", index))
 
     def _close_census(self) -> None:
         """Fix the recipes to train for, and tell the study which are out of reach."""

@@ -39,7 +39,7 @@ def default_portfolio(
             "rank": _nearest(space.ranks, rank),
             "alpha_ratio": _nearest(space.alpha_ratios, 2.0),
         }
-        configs[space.from_params(params)] = None
+        configs[space.nearest(space.from_params(params))] = None
     return tuple(configs)
 
 

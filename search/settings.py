@@ -10,12 +10,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from autotune.candidate import AdapterConfig, Recipe
 from autotune.constraint import Constraint
 from autotune.errors import UsageError
+from autotune.measurement import METRIC_UNITS
 from autotune.plain import digest
 
+from .experience import Experience
 from .priors import default_portfolio
 from .space import SearchSpace
 
@@ -33,6 +36,7 @@ DEFAULT_PRIOR_COSTS_S: Mapping[str, float] = {
 # A first rung of 11 % keeps most winners, one of 4 % loses up to two thirds (LCBench curves);
 # short trainings pay too much overhead per rung for it.
 _LONG_TRAINING_S = 300.0
+_FIRST_RUNG = 0.11
 
 
 class SamplerName(StrEnum):
@@ -67,7 +71,11 @@ class SearchSettings:
             One of the two limits is needed.
         space: adapter configs that may be proposed.
         portfolio: configs tried first, in order; empty takes ``default_portfolio``.
-        parameters: weights of the model, for the default portfolio.
+        parameters: weights of the model, for the portfolio; unknown counts as small.
+        experience: what other models taught, makes the portfolio where ``parameters`` are
+            known; a portfolio given by name goes first.
+        objectives: metrics that a trial is told with, in the study's order; accuracy and
+            macro_f1 are told as errors. The front is over them and size.
         sampler: proposes configs after the portfolio.
         seed: of every draw.
         rungs: fractions at which trainings are compared, rising, the last one 1.
@@ -85,7 +93,8 @@ class SearchSettings:
         min_full: configs trained to the end before expected gain decides.
         min_gain: relative improvement of the loss that is worth going on for.
         patience: configs in a row without that gain which end the search.
-        max_failures: trainings failed in a row that end the search.
+        max_failures: trainings failed in a row that end the search; twice as many where
+            some of them diverged.
         finalists: candidates confirmed besides the baseline.
         confirm_rounds: blocks per finalist.
         equal_accuracy: accuracies within this and without a significant paired
@@ -103,6 +112,8 @@ class SearchSettings:
     space: SearchSpace = field(default_factory=SearchSpace)
     portfolio: tuple[AdapterConfig, ...] = ()
     parameters: int | None = None
+    experience: Experience | None = None
+    objectives: tuple[str, ...] = ("accuracy", "latency.p95")
     sampler: SamplerName = SamplerName.TPE
     seed: int = 0
     rungs: tuple[float, ...] = (1 / 3, 1.0)
@@ -135,8 +146,17 @@ class SearchSettings:
             raise UsageError(f"budget_s must be finite and above zero, got {self.budget_s!r}.")
         self._check_counts()
         rises = self.rungs == tuple(sorted(set(self.rungs)))
-        if not (self.rungs and rises and self.rungs[0] > 0 and self.rungs[-1] == 1):
-            raise UsageError(f"rungs must rise from above 0 to 1.0, got {self.rungs!r}.")
+        if not (self.rungs and rises and self.rungs[0] >= _FIRST_RUNG and self.rungs[-1] == 1):
+            raise UsageError(
+                f"rungs must rise from {_FIRST_RUNG} or more to 1.0, got {self.rungs!r};"
+                " an earlier loss says too little about the end."
+            )
+        unknown = [name for name in self.objectives if name.partition(".")[0] not in METRIC_UNITS]
+        if unknown or not self.objectives:
+            raise UsageError(
+                f"objectives are metrics, at least one, got {self.objectives!r};"
+                f" choose from {', '.join(METRIC_UNITS)}."
+            )
         for adapter in self.portfolio:
             self.space.check(adapter)
 
@@ -149,7 +169,11 @@ class SearchSettings:
             if value is not None and value < low:
                 raise UsageError(f"{name} must be at least {low}, got {value!r}.")
 
-    @property
+    @cached_property
     def first_configs(self) -> tuple[AdapterConfig, ...]:
         """Adapter configs to try before the sampler is asked."""
-        return self.portfolio or default_portfolio(self.space, self.parameters)
+        if self.portfolio:
+            return self.portfolio
+        if self.experience is not None and self.parameters is not None:
+            return self.experience.portfolio(self.space, self.parameters)
+        return default_portfolio(self.space, self.parameters)

@@ -11,16 +11,21 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autotune.candidate import AdapterConfig, MergeBase, Method, TargetModules
 from autotune.errors import UsageError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 __all__ = ["Choice", "Dimension", "LogRange", "SearchSpace", "Suggests"]
 
 Value = str | int | float
 _GRID_RATES = 5
+_CHANGED = 1 / 3
 
 
 class Suggests(Protocol):
@@ -76,6 +81,11 @@ class LogRange:
         """Return a value drawn evenly in the logarithm, three digits kept."""
         return self._rounded(math.exp(random.uniform(math.log(self.low), math.log(self.high))))
 
+    def near(self, value: float, random: Random) -> float:
+        """Return a value drawn around ``value``, three digits kept."""
+        sd = math.log(self.high / self.low) / 6
+        return self._rounded(value * math.exp(random.gauss(0, sd)))
+
     def grid(self) -> tuple[Value, ...]:
         """Return five values from end to end."""
         step = math.log(self.high / self.low) / (_GRID_RATES - 1)
@@ -108,6 +118,8 @@ class SearchSpace:
         target_modules: layers that get an adapter.
         merge_bases: for qlora only.
         warmup, dropout, weight_decay, seed: the same for every config.
+        listed: if not empty, the only combinations that may be tried (a recorded table);
+            the dimensions have to hold all of them.
     """
 
     methods: tuple[Method, ...] = ("lora",)
@@ -123,6 +135,7 @@ class SearchSpace:
     dropout: float = 0.0
     weight_decay: float = 0.0
     seed: int = 0
+    listed: tuple[AdapterConfig, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.learning_rate
@@ -138,6 +151,8 @@ class SearchSpace:
                 raise UsageError(
                     f"{dimension.name} needs distinct choices, got {dimension.choices!r}."
                 )
+        for config in self.listed:
+            self._check_values(config)
 
     def all_dimensions(self) -> tuple[Dimension, ...]:
         """Return every dimension, those with a single choice included."""
@@ -165,6 +180,17 @@ class SearchSpace:
             if isinstance(dimension, LogRange) or len(dimension.choices) > 1
         )
 
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return what ``suggest`` asks an Optuna trial for, by dimension."""
+        from optuna import distributions  # noqa: PLC0415 - heavy
+
+        return {
+            dimension.name: distributions.FloatDistribution(dimension.low, dimension.high, log=True)
+            if isinstance(dimension, LogRange)
+            else distributions.CategoricalDistribution(dimension.choices)
+            for dimension in self.dimensions()
+        }
+
     def suggest(self, trial: Suggests) -> AdapterConfig:
         """Return the config that an Optuna trial picks."""
         params: dict[str, Value] = {"method": self.methods[0]}
@@ -176,11 +202,33 @@ class SearchSpace:
     def draw(self, seed: int) -> AdapterConfig:
         """Return a config drawn evenly; the same seed gives the same config."""
         random = Random(seed)  # noqa: S311 - proposals, no secrets
+        if self.listed:
+            return random.choice(self.listed)
         params = {dimension.name: dimension.draw(random) for dimension in self.dimensions()}
+        return self.from_params(params)
+
+    def near(self, config: AdapterConfig, seed: int) -> AdapterConfig:
+        """Return a config drawn close to ``config``; in a finite space ``config`` itself.
+
+        Ranges move by a sixth of their length (one standard deviation); of the choices
+        one in three is drawn anew.
+        """
+        if self.size is not None:
+            return config
+        random = Random(seed)  # noqa: S311 - proposals, no secrets
+        params = self.to_params(config)
+        for dimension in self.dimensions():
+            if isinstance(dimension, LogRange):
+                params[dimension.name] = dimension.near(float(params[dimension.name]), random)
+            elif random.random() < _CHANGED:
+                params[dimension.name] = dimension.draw(random)
         return self.from_params(params)
 
     def grid(self) -> Iterator[AdapterConfig]:
         """Yield every combination once; ranges give five values from end to end."""
+        if self.listed:
+            yield from self.listed
+            return
         seen: set[AdapterConfig] = set()
         dimensions = self.dimensions()
         for values in itertools.product(*(dimension.grid() for dimension in dimensions)):
@@ -190,10 +238,10 @@ class SearchSpace:
                 seen.add(config)
                 yield config
 
-    @property
+    @cached_property
     def size(self) -> int | None:
         """Number of different configs; None where a range makes them countless."""
-        if any(isinstance(dimension, LogRange) for dimension in self.dimensions()):
+        if not self.listed and any(isinstance(d, LogRange) for d in self.dimensions()):
             return None
         return sum(1 for _ in self.grid())
 
@@ -234,10 +282,39 @@ class SearchSpace:
         Raises:
             UsageError: names the first value outside.
         """
+        self._check_values(config)
+        if not self.holds(config):
+            raise UsageError(f"{config.name} is none of the {len(self.listed)} configs listed.")
+
+    def holds(self, config: AdapterConfig) -> bool:
+        """Whether a combination of values of this space may be tried."""
+        return not self.listed or config in self._listed
+
+    @cached_property
+    def _listed(self) -> frozenset[AdapterConfig]:
+        return frozenset(self.listed)
+
+    def distance(self, one: AdapterConfig, two: AdapterConfig) -> float:
+        """Return how far two configs are apart: 1 is another word, or an e-fold of a number."""
+        pairs = ((getattr(one, d.name), getattr(two, d.name)) for d in self.dimensions())
+        return sum(
+            float(a != b) if isinstance(a, str) or isinstance(b, str) else abs(math.log(a / b))
+            for a, b in pairs
+        )
+
+    def nearest(self, config: AdapterConfig) -> AdapterConfig:
+        """Return ``config`` where it may be tried, else the closest that may."""
+        if self.holds(config):
+            return config
+        return min(self.listed, key=lambda other: self.distance(config, other))
+
+    def _check_values(self, config: AdapterConfig) -> None:
         for dimension in self.all_dimensions():
             value = getattr(config, dimension.name)
             if self._is_active(dimension, {"method": config.method}) and not dimension.holds(value):
-                raise UsageError(f"{dimension.name} {value!r} of {config.name} is not in {self!r}.")
+                raise UsageError(
+                    f"{dimension.name} {value!r} of {config.name} is not in {dimension!r}."
+                )
         if self.from_params(self.to_params(config)) != config:
             raise UsageError(f"{config.name} differs from the space in a fixed value: {config!r}.")
 

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.errors import UsageError
+from autotune.measurement import metric_unit
 from autotune.plain import to_plain
 from autotune.steps import OutcomeStatus
 
 from .settings import SamplerName, SearchSettings, derive_seed
+from .verdicts import to_minimise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +38,6 @@ __all__ = ["StudyRecord"]
 
 _RECIPE = "recipe"
 _STARTUP_TRIALS = 5  # the portfolio counts
-OBJECTIVES = ("error", "latency_p95_s")
 
 
 class StudyRecord:
@@ -81,6 +82,9 @@ class StudyRecord:
         """Begin an empty study for ``settings``; a file from before is replaced."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+            # Optuna's lock outlives a process that was killed while it wrote, and would be
+            # waited for half a minute. The file is held by us alone, so it is nobody's.
+            self._path.with_name(f"{self._path.name}.lock").unlink(missing_ok=True)
         self._running.clear()
         self._opened = None
         self._settings = settings
@@ -99,20 +103,22 @@ class StudyRecord:
         study = optuna.create_study(
             study_name=self._name,
             storage=_storage(self._path),
-            directions=["minimize", "minimize"],
+            directions=["minimize"] * len(self._settings.objectives),
         )
         with _experimental():
-            study.set_metric_names(list(OBJECTIVES))
+            study.set_metric_names([_value_name(name) for name in self._settings.objectives])
         study.set_user_attr("constraints", [str(c) for c in self._settings.constraints])
         study.set_user_attr("seed", self._settings.seed)
         return study
 
     # Proposals
 
-    def propose(self, *, index: int, recipe: str, taken: Collection[str]) -> AdapterConfig:
+    def propose(
+        self, *, index: int, recipe: str, taken: Collection[AdapterConfig]
+    ) -> AdapterConfig:
         """Ask for the config of training number ``index``; the trial stays open.
 
-        A config among the names ``taken`` is closed as a duplicate. The sampler is
+        A config that was ``taken`` or that the space does not list is closed. The sampler is
         seeded anew from the run's seed and ``index``, so the answer depends on the
         trials in the study and on nothing else in this process.
         """
@@ -124,8 +130,10 @@ class StudyRecord:
         with _experimental():
             trial = study.ask()
         adapter = self._suggest(trial)
-        if adapter.name in taken or adapter.name in self._running:
+        if adapter in taken or adapter.name in self._running:
             self._end(trial, outcome="duplicate", reason="this config was tried before")
+        elif not self._settings.space.holds(adapter):
+            self._end(trial, outcome="not listed", reason="the space has no such config")
         else:
             self._running[adapter.name] = trial
         return adapter
@@ -163,23 +171,22 @@ class StudyRecord:
         self,
         candidate: Candidate,
         *,
-        values: tuple[float, float],
+        metrics: Mapping[str, float],
         constraints: Mapping[str, float],
         facts: Mapping[str, Any],
     ) -> None:
-        """Tell a candidate that was trained to the end and scored."""
-        trial = self._trial_of(candidate)
-        _set_constraints(trial, constraints)
-        self._describe(trial, candidate, OutcomeStatus.MEASURED)
-        for name, value in facts.items():
-            trial.set_user_attr(name, value)
-        self.study.tell(trial, list(values))
+        """Tell a candidate that was trained to the end and scored.
+
+        ``metrics`` holds all objectives of the settings.
+        """
+        attributes = {**_described(candidate, OutcomeStatus.MEASURED), **facts}
+        values = [to_minimise(name, metrics[name]) for name in self._settings.objectives]
+        self._close(candidate, values=values, attributes=attributes, constraints=constraints)
 
     def failed(self, candidate: Candidate, *, outcome: OutcomeStatus, reason: str) -> None:
         """Tell a trained candidate that could not be built or scored, without any number."""
-        trial = self._trial_of(candidate)
-        self._describe(trial, candidate, outcome)
-        self._end(trial, outcome=outcome.value, reason=reason)
+        attributes = {**_described(candidate, outcome), "reason": reason}
+        self._close(candidate, values=None, attributes=attributes, constraints={})
 
     def training_failed(self, adapter: AdapterConfig, *, outcome: str, reason: str) -> None:
         """Tell a training that failed, without any number."""
@@ -195,12 +202,18 @@ class StudyRecord:
         from optuna.trial import TrialState  # noqa: PLC0415 - heavy
 
         adapter = self._settings.space.draw(derive_seed(self._settings.seed, "census", recipe))
-        trial = self._enqueued(adapter, recipe)
-        _set_constraints(trial, constraints)
-        trial.set_user_attr("outcome", OutcomeStatus.INFEASIBLE.value)
-        trial.set_user_attr("reason", f"{reason}; by the census, nothing was trained")
-        trial.set_user_attr(_RECIPE, recipe)
-        self.study.tell(trial, state=TrialState.PRUNED)
+        attributes = {
+            "outcome": OutcomeStatus.INFEASIBLE.value,
+            "reason": f"{reason}; by the census, nothing was trained",
+            _RECIPE: recipe,
+        }
+        self._add(
+            adapter,
+            recipe,
+            state=TrialState.PRUNED,
+            user_attrs=attributes,
+            constraints=dict(constraints),
+        )
 
     def finish(self) -> None:
         """Tell the trials that were never trained to the end."""
@@ -211,24 +224,58 @@ class StudyRecord:
             self.study.tell(trial, state=TrialState.PRUNED)
         self._running.clear()
 
-    def _trial_of(self, candidate: Candidate) -> Trial:
-        """Return the open trial of the training, or a new one for a further recipe."""
+    def _close(
+        self,
+        candidate: Candidate,
+        *,
+        values: list[float] | None,
+        attributes: Mapping[str, Any],
+        constraints: Mapping[str, float],
+    ) -> None:
+        """Tell the open trial of the training; a further recipe becomes a trial at once.
+
+        A trial that is added whole is one write to the journal in the place of about twenty,
+        each of which is synced.
+        """
+        from optuna.trial import TrialState  # noqa: PLC0415 - heavy
+
         if candidate.adapter is None:
             raise ValueError("the untrained model is no trial")
+        state = TrialState.FAIL if values is None else TrialState.COMPLETE
         trial = self._running.get(candidate.adapter.name)
-        if trial is not None and trial.params[_RECIPE] == candidate.recipe.name:
-            return self._running.pop(candidate.adapter.name)
-        return self._enqueued(candidate.adapter, candidate.recipe.name)
-
-    def _describe(self, trial: Trial, candidate: Candidate, outcome: OutcomeStatus) -> None:
-        trial.set_user_attr("adapter_config", to_plain(candidate.adapter))
-        for name, value in {
-            "candidate": candidate.name,
-            "training": candidate.training,
-            _RECIPE: candidate.recipe.name,
-            "outcome": outcome.value,
-        }.items():
+        if trial is None or trial.params[_RECIPE] != candidate.recipe.name:
+            self._add(
+                candidate.adapter,
+                candidate.recipe.name,
+                state=state,
+                values=values,
+                user_attrs=dict(attributes),
+                constraints=dict(constraints),
+            )
+            return
+        del self._running[candidate.adapter.name]
+        _set_constraints(trial, constraints)
+        for name, value in attributes.items():
             trial.set_user_attr(name, value)
+        self.study.tell(trial, values, state=state)
+
+    def _add(self, adapter: AdapterConfig, recipe: str, **content: Any) -> None:
+        """Add a finished trial with the parameters of ``adapter`` and ``recipe``."""
+        from optuna.distributions import CategoricalDistribution  # noqa: PLC0415 - heavy
+        from optuna.trial import create_trial  # noqa: PLC0415 - heavy
+
+        params = self._settings.space.to_params(adapter)
+        distributions = self._settings.space.distributions()
+        names = [known.name for known in self._settings.recipes]
+        trial = create_trial(
+            params={_RECIPE: recipe, **params},
+            distributions={
+                _RECIPE: CategoricalDistribution(names),
+                **{name: distributions[name] for name in params},
+            },
+            **content,
+        )
+        self.study.add_trial(trial)
 
     def _end(self, trial: Trial, *, outcome: str, reason: str) -> None:
         from optuna.trial import TrialState  # noqa: PLC0415 - heavy
@@ -236,6 +283,25 @@ class StudyRecord:
         trial.set_user_attr("outcome", outcome)
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL)
+
+
+def _described(candidate: Candidate, outcome: OutcomeStatus) -> dict[str, Any]:
+    """Return the attributes that every told trial has."""
+    return {
+        "adapter_config": to_plain(candidate.adapter),
+        "candidate": candidate.name,
+        "training": candidate.training,
+        _RECIPE: candidate.recipe.name,
+        "outcome": outcome.value,
+    }
+
+
+def _value_name(metric: str) -> str:
+    """Return how the study calls an objective: ``error``, ``latency_p95_s``, ``nll_nat``."""
+    if metric in ("accuracy", "macro_f1"):
+        return "error" if metric == "accuracy" else f"{metric}_error"
+    unit = metric_unit(metric)
+    return metric.replace(".", "_") + ("" if unit == "1" else f"_{unit}")
 
 
 def _held(path: Path) -> FileLock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autotune.candidate import AdapterConfig, Candidate, Recipe
 from autotune.errors import RunError
+from autotune.measurement import Measurement
 from autotune.steps import TrainStep
 
 from .ledger import Ledger
@@ -44,7 +45,7 @@ class TrialRecorder:
             adapter,
             recipe=recipe.name,
             constraints=self._cost_violations(recipe),
-            origin="portfolio" if is_first else str(self.settings.sampler),
+            origin="portfolio" if is_first else "search",
         )
 
     def trained(self, step: TrainStep) -> None:
@@ -64,7 +65,7 @@ class TrialRecorder:
         """Record a candidate at the end of its training, scored or failed.
 
         Raises:
-            RunError: its recipe was timed without any latency.
+            RunError: an objective was not measured.
         """
         score = self.ledger.scores.get(candidate.name)
         if score is None:
@@ -72,18 +73,25 @@ class TrialRecorder:
             self.study.failed(candidate, outcome=failure.status, reason=failure.reason)
             return
         metrics = self.ledger.metrics(candidate)
-        latency = latency_of(metrics)
-        if latency is None:
-            raise RunError(
-                f"{candidate.recipe.name} was timed without a latency, and a trial needs one;"
-                " measure latency.p95 or latency.p50 in the census."
-            )
         self.study.scored(
             candidate,
-            values=(1 - score.accuracy, latency.value),
+            metrics={
+                name: self._objective(name, candidate).value for name in self.settings.objectives
+            },
             constraints=violations(self.settings.constraints, metrics),
             facts={name: metrics[name].value for name in _SHOWN if name in metrics},
         )
+
+    def _objective(self, metric: str, candidate: Candidate) -> Measurement:
+        """Return a measured objective; a latency's median stands in for its percentile."""
+        metrics = self.ledger.metrics(candidate)
+        found = latency_of(metrics) if metric == "latency.p95" else metrics.get(metric)
+        if found is None:
+            raise RunError(
+                f"{candidate.name} was measured without {metric}, which is an objective of this"
+                " search; measure it, or leave it out of the objectives."
+            )
+        return found
 
     def _cost_violations(self, recipe: Recipe) -> Mapping[str, float]:
         bounds = cost_constraints(self.settings.constraints)

@@ -18,6 +18,7 @@ __all__ = [
     "cost_verdict",
     "meets_quality",
     "quality_constraints",
+    "to_minimise",
     "total_violation",
     "violations",
 ]
@@ -52,6 +53,11 @@ def meets_quality(constraints: Sequence[Constraint], metrics: Metrics) -> bool:
         c.metric in metrics and c.normalized(metrics[c.metric].value) <= 0
         for c in quality_constraints(constraints)
     )
+
+
+def to_minimise(metric: str, value: float) -> float:
+    """Return ``value`` so that lower is better: an accuracy as its error."""
+    return 1 - value if metric in _QUALITY else value
 
 
 def violations(constraints: Sequence[Constraint], metrics: Metrics) -> dict[str, float]:

@@ -77,7 +77,7 @@ def test_a_first_choice_that_becomes_uncertain_is_replaced() -> None:
 
 def test_when_every_finalist_fails_others_are_confirmed_while_there_is_time() -> None:
     factors = {INT8: 3.0, FP32: 3.0}
-    run = _run(World(confirm_factor=factors), "latency<=100ms")
+    run = _run(World(confirm_factor=factors), "latency<=100ms", max_trials=8)
     first, second = _confirms(run)
     assert {c.recipe for c in first.candidates} == {INT8, FP32}
     assert INT4_B128 in {c.recipe for c in second.candidates}
@@ -124,7 +124,7 @@ def test_finalists_whose_common_timing_fails_are_timed_one_by_one() -> None:
                 return outcome
             return super()._measure(step)
 
-    run = _run(Moody(), "latency<=100ms")
+    run = _run(Moody(), "latency<=100ms", max_trials=8)
     assert [len(step.candidates) for step in _confirms(run)] == [3, 2, 2]
     assert run.done.chosen is not None
 
@@ -139,7 +139,10 @@ def test_the_front_is_kept_best_first_and_holds_no_partial_training() -> None:
     run = _run(World(), "latency<=100ms")
     assert run.done.chosen in run.done.front
     assert {candidate.fraction for candidate in run.done.front} <= {0.0, 1.0}
-    assert len({candidate.recipe for candidate in run.done.front}) == len(run.done.front)
+    # Candidates of one recipe cost the same, so only equals in accuracy stay beside each other.
+    scores = run.planner._ledger.scores
+    standing = {(c.recipe, scores[c.name].accuracy) for c in run.done.front}
+    assert len(standing) == len({candidate.recipe for candidate in run.done.front})
 
 
 @pytest.mark.parametrize("finalists", [1, 3])

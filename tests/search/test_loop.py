@@ -149,6 +149,39 @@ def test_three_failed_trainings_in_a_row_end_the_training() -> None:
     assert run.done.chosen.adapter is None
 
 
+def test_divergence_is_forgiven_twice_as_often_since_it_is_the_configs_own() -> None:
+    run = _run(World(failures={"training": OutcomeStatus.DIVERGED}), budget_s=3600.0)
+    assert len(run.of(TrainStep)) == 6
+    # Four rates too high come first; what follows is tried and wins.
+    rates = (8e-4, 9e-4, 7e-4, 6e-4)
+    portfolio = tuple(SearchSpace().from_params({"learning_rate": r, "rank": 16}) for r in rates)
+    failures = {adapter.name: OutcomeStatus.DIVERGED for adapter in portfolio}
+    run = _run(World(failures=failures), portfolio=portfolio, budget_s=3600.0)
+    assert run.done.chosen is not None
+    assert run.done.chosen.adapter is not None
+
+
+def test_every_second_config_after_the_portfolio_lies_near_the_best_one() -> None:
+    settings = {"max_trials": 12, "budget_s": None, "recipes": (INT8,), "min_gain": 0.0}
+    guided, plain = (
+        _started(_run(World(), sampler=name, seed=3, **settings))
+        for name in (SamplerName.TPE, SamplerName.RANDOM)
+    )
+
+    def near(adapters: list[AdapterConfig]) -> int:
+        # The world's best rate is 1e-3, and the portfolio holds it.
+        return sum(3e-4 < adapter.learning_rate < 3e-3 for adapter in adapters[4::2])
+
+    assert near(guided) == len(guided[4::2])
+    assert near(plain) < len(plain[4::2])
+
+
+def test_deciding_takes_less_than_a_hundredth_of_a_run() -> None:
+    began = time.process_time()
+    run = _run(budget_s=1800.0, min_gain=0.0)
+    assert time.process_time() - began < 0.01 * run.elapsed_s
+
+
 @pytest.mark.parametrize("status", [OutcomeStatus.DIVERGED, OutcomeStatus.CRASHED])
 def test_a_failed_training_is_replaced_by_another(status: OutcomeStatus) -> None:
     first = default_portfolio(SearchSpace())[0]
@@ -221,6 +254,9 @@ def test_only_short_trainings_skip_the_first_rung() -> None:
         {"rungs": (0.5, 0.3, 1.0)},
         {"rungs": (0.3, 0.5)},
         {"rungs": ()},
+        {"rungs": (0.04, 0.3, 1.0)},
+        {"objectives": ()},
+        {"objectives": ("beauty",)},
         {"census_rounds": 1},
         {"finalists": 0},
         {"portfolio": (AdapterConfig(rank=5),)},

@@ -54,6 +54,32 @@ def test_an_unfinished_training_is_expected_to_fall_like_those_before_it() -> No
     assert final_outlooks([done])[done.adapter.name] == Outlook(mean=math.log(0.1), sd=0.0)
 
 
+def test_a_rung_leaves_less_doubt_than_no_training_and_is_believed_in_part() -> None:
+    trainings = [_training(seed, third=loss) for seed, loss in enumerate((0.4, 0.5, 0.7))]
+    outlooks = final_outlooks(trainings)
+    new = outlook.new_outlook(outlooks.values())
+    found = [outlooks[training.adapter.name] for training in trainings]
+    assert all(0 < one.sd < new.sd for one in found)
+    means = [one.mean for one in found]
+    assert means == sorted(means)
+    # Closer to each other than the losses are.
+    assert means[2] - means[0] < math.log(0.7) - math.log(0.4)
+
+
+def test_where_losses_lie_close_a_clearly_worse_rung_is_not_worth_going_on_with() -> None:
+    done = [_training(n, third=0.50 + n / 500, full=0.40 + n / 500) for n in range(4)]
+    worse = _training(9, third=0.56)
+    outlooks = final_outlooks([*done, worse])
+    best = math.log(0.40)
+    hopeless = expected_improvement(outlooks[worse.adapter.name], best)
+    assert hopeless < 0.5 * expected_improvement(outlook.new_outlook(outlooks.values()), best)
+
+
+def test_nothing_known_gives_no_outlook() -> None:
+    assert final_outlooks([]) == {}
+    assert outlook.best_training([]) is None
+
+
 def test_a_new_config_is_expected_to_be_like_the_others_with_room_for_surprise() -> None:
     belief = outlook.new_outlook([Outlook(mean=-2.0, sd=0.0), Outlook(mean=-2.0, sd=0.0)])
     assert belief.mean == -2.0

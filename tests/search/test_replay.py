@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from autotune.constraint import parse_constraint
-from autotune.errors import ReplayError, UsageError
+from autotune.errors import ReplayError, RunError, UsageError
 from autotune.plain import digest, from_plain, to_plain
 from autotune.search import PlannerState, SearchSettings, StagedPlanner, StudyRecord
 from autotune.steps import Done, OutcomeStatus, TrainStep, Wait
@@ -179,6 +180,38 @@ def test_a_closed_study_leaves_nothing_but_its_file(tmp_path: Path) -> None:
         study.close()  # again: the next owner's lock stays
         with pytest.raises(UsageError, match="held by another process"):
             StudyRecord(path)
+
+
+def test_a_lock_that_a_killed_process_left_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    path.with_name("study.journal.lock").touch()  # Optuna waits 30 s for the owner of one
+    began = time.monotonic()
+    with StudyRecord(path) as study:
+        study.open(SETTINGS)
+        assert len(study.study.trials) == 0
+    assert time.monotonic() - began < 15
+
+
+def test_objectives_become_the_values_of_a_trial_and_the_names_of_the_study(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "study.journal"
+    objectives = ("nll", "latency.p95", "memory", "accuracy")
+    settings = SearchSettings(recipes=(INT8,), budget_s=600.0, objectives=objectives)
+    with StudyRecord(path) as study:
+        simulate(World(), StagedPlanner(settings, study=study))
+        assert study.study.metric_names == ["nll_nat", "latency_p95_s", "memory_B", "error"]
+    told = [row for row in _rows(path) if row[3]["outcome"] == "measured"]
+    for _, values, _, attributes, _ in told:
+        assert values is not None
+        assert values[0] == pytest.approx(attributes["nll"])
+        assert values[3] == pytest.approx(1 - attributes["accuracy"])
+
+
+def test_an_objective_that_nothing_measured_is_named() -> None:
+    settings = SearchSettings(recipes=(INT8,), budget_s=600.0, objectives=("macro_f1",))
+    with pytest.raises(RunError, match="measured without macro_f1"):
+        simulate(World(), StagedPlanner(settings))
 
 
 def test_a_study_file_held_by_another_is_said_at_once(tmp_path: Path) -> None:

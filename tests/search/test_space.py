@@ -96,6 +96,50 @@ def test_a_range_rounds_to_three_digits_and_stays_inside() -> None:
     assert all(rate.low <= float(value) <= rate.high for value in rate.grid())
 
 
+@given(st.integers(min_value=0, max_value=2**32 - 1))
+def test_what_lies_near_a_config_is_in_the_space_and_closer_than_a_draw(seed: int) -> None:
+    config = WIDE.draw(seed)
+    near = [WIDE.near(config, n) for n in range(30)]
+    assert near == [WIDE.near(config, n) for n in range(30)]
+    for other in near:
+        WIDE.check(other)
+    drawn = [WIDE.draw(n) for n in range(30)]
+    assert sum(WIDE.distance(config, o) for o in near) < sum(
+        WIDE.distance(config, o) for o in drawn
+    )
+
+
+LISTED = SearchSpace(
+    learning_rates=(1e-4, 3e-4, 1e-3),
+    ranks=(8, 16),
+    listed=tuple(list(FINITE.grid())[:4]),
+)
+
+
+def test_a_listed_space_holds_its_configs_and_no_other_combination() -> None:
+    assert LISTED.size == len(LISTED.listed) == 4
+    assert list(LISTED.grid()) == list(LISTED.listed)
+    assert {LISTED.draw(seed) for seed in range(60)} == set(LISTED.listed)
+    missing = next(config for config in FINITE.grid() if config not in LISTED.listed)
+    with pytest.raises(UsageError, match="none of the 4 configs listed"):
+        LISTED.check(missing)
+    assert not LISTED.holds(missing)
+    assert LISTED.nearest(missing) in LISTED.listed
+    assert set(default_portfolio(LISTED)) <= set(LISTED.listed)
+    with pytest.raises(UsageError, match=r"learning_rate 0\.001"):
+        SearchSpace(ranks=(8,), learning_rates=(1e-4,), listed=(AdapterConfig(rank=64),))
+
+
+def test_distance_counts_folds_of_numbers_and_other_words() -> None:
+    one = AdapterConfig(rank=8, learning_rate=1e-3)
+    assert WIDE.distance(one, one) == 0
+    assert WIDE.distance(one, AdapterConfig(rank=16, learning_rate=1e-3)) == pytest.approx(
+        0.6931, abs=1e-3
+    )
+    attention = AdapterConfig(rank=8, learning_rate=1e-3, target_modules="attention")
+    assert WIDE.distance(one, attention) == 1
+
+
 @pytest.mark.parametrize(
     ("parameters", "first"), [(None, 1e-3), (135_000_000, 1e-3), (8_000_000_000, 3e-4)]
 )
