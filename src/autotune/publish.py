@@ -28,7 +28,7 @@ from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, MeasureStep
 from autotune.task import decision_plan
 
-__all__ = ["model_facts", "publish", "workload_facts"]
+__all__ = ["model_facts", "publish", "task_facts", "workload_facts"]
 
 
 def publish(
@@ -55,7 +55,7 @@ def publish(
         created=created,
         versions=dict(session.versions),
         model=model_facts(session),
-        task=_task_facts(session),
+        task=task_facts(session),
         workload=workload_facts(session),
         constraints=session.config.constraints,
         device=session.device,
@@ -151,7 +151,8 @@ def model_facts(session: Session) -> ModelFacts:
     )
 
 
-def _task_facts(session: Session) -> TaskFacts:
+def task_facts(session: Session) -> TaskFacts:
+    """Return the data of ``session`` as reports name it."""
     task, summary = session.task, session.task.summary
     sources = map(_public_name, summary.sources)
     return TaskFacts(

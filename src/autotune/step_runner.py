@@ -63,7 +63,6 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
     "timed_out": OutcomeStatus.TIMED_OUT,
     "out_of_memory": OutcomeStatus.OUT_OF_MEMORY,
 }
-_CENSUS_ROWS = 64
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
@@ -82,6 +81,7 @@ class Bench:
         requests_per_block: requests timed per fresh process.
         seed: of measurement orders and bootstraps.
         log_dir: where children's output goes.
+        census_rows: first rows of the validation split that untrained models are scored on.
         interpreters: Python by provider, where it is not this one.
         target_census: what running costs on another machine, by recipe name, then by
             metric; with it nothing is timed here.
@@ -99,6 +99,7 @@ class Bench:
     requests_per_block: int
     seed: int
     log_dir: Path
+    census_rows: int = 64
     interpreters: Mapping[str, str] = field(default_factory=dict)
     target_census: Mapping[str, Mapping[str, Measurement]] | None = None
 
@@ -109,6 +110,7 @@ class _Ledger:
 
     stage_s: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    recorded_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -137,6 +139,7 @@ class StepRunner:
             outcome,
             stage_s=ledger.stage_s,
             reused=tuple(ledger.reused),
+            recorded_s=ledger.recorded_s,
             cost_s=time.monotonic() - began,
         )
 
@@ -173,9 +176,10 @@ class StepRunner:
         """Return the adapter at ``fraction``, going through every rung below it.
 
         One chain of checkpoints per adapter config keeps the store's keys the same
-        whatever order the planner asks in.
+        whatever order the planner asks in. What an adapter is merged into later does
+        not change its training.
         """
-        bench = self._bench
+        bench, adapter = self._bench, replace(adapter, merge_base="full")
         checkpoint: Artifact | None = None
         for rung in [rung for rung in bench.rungs if rung <= fraction]:
             inputs = {"model": bench.model, "data": bench.data}
@@ -231,7 +235,7 @@ class StepRunner:
         rows = self._bench.validation
         if candidate.adapter is not None:
             return rows
-        return replace(rows, rows=rows.rows[:_CENSUS_ROWS])
+        return replace(rows, rows=rows.rows[: self._bench.census_rows])
 
     def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
         built = self.built(candidate, ledger)
@@ -262,6 +266,7 @@ class StepRunner:
             kept = bench.store.get_verified(key, "score")
             if kept is not None:
                 ledger.reused.append("score")
+                ledger.recorded_s["score"] = kept.seconds
                 return from_plain(
                     Scored, json.loads((kept.path / "scored.json").read_text(encoding="utf-8"))
                 )
@@ -273,7 +278,8 @@ class StepRunner:
                     executor=bench.executor,
                     log_path=self._log("score"),
                 )
-            self._keep_score(key, built, scored, seconds=time.monotonic() - began)
+            ledger.recorded_s["score"] = time.monotonic() - began
+            self._keep_score(key, built, scored, seconds=ledger.recorded_s["score"])
         return scored
 
     def _keep_score(self, key: str, built: Artifact, scored: Scored, *, seconds: float) -> None:
@@ -346,6 +352,7 @@ class StepRunner:
             versions=bench.versions,
             log_path=self._log(stage),
         )
+        ledger.recorded_s[stage] = produced.artifact.seconds
         if produced.reused:
             ledger.reused.append(stage)
         else:
