@@ -28,7 +28,7 @@ class SweepReport:
         schema: names the document.
         schema_version: of this form.
         created: UTC time, RFC 3339.
-        command: the command line as words, credentials replaced.
+        command: the command line as words, credentials replaced, paths by their names.
         tool: what wrote it.
         instance: the search problem, as the table's column of that name says it.
         table: name of the file with the rows, beside this one.

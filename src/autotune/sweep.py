@@ -148,20 +148,17 @@ def _alone(output: Path, store: ArtifactStore) -> Iterator[None]:
 def _logs(output: Path) -> Iterator[Path]:
     """Give a folder for the children's output beside the table; kept with a table only."""
     folder = output.with_suffix(".logs")
+    was_there = folder.exists()
     folder.mkdir(exist_ok=True)
+    is_named = False
     try:
         yield folder
     except RunError:  # its message may name a log in there
+        is_named = True
         raise
-    except BaseException:
-        _remove_without_table(folder, output)
-        raise
-    _remove_without_table(folder, output)
-
-
-def _remove_without_table(folder: Path, output: Path) -> None:
-    if not output.exists():
-        shutil.rmtree(folder)
+    finally:
+        if not (was_there or is_named or output.exists()):
+            shutil.rmtree(folder)
 
 
 def _open(
@@ -235,7 +232,8 @@ class _Sweep:
         path = _report_path(self.request.output)
         if path.exists():
             kept = load_sweep_report(path)
-            if (change := first_change(kept.identity, self.report.identity)) is not None:
+            change = first_change(kept.identity, self.report.identity)
+            if change is not None and self.table.path.exists():
                 raise UsageError(
                     f"{str(self.request.output)!r} is of another sweep: {change};"
                     " choose another --output, it reuses all it can."
@@ -243,10 +241,9 @@ class _Sweep:
         self.rows = {self.plan.key_of(row): row for row in self.table.read()}
 
     def begin(self) -> None:
-        """Write what the table is about, where that is not there yet, and say what is to come."""
-        path = _report_path(self.request.output)
-        if not path.exists():
-            write_json_atomic(path, to_plain(self.report))
+        """Write what the table is about, while it has no rows, and say what is to come."""
+        if not self.rows:
+            write_json_atomic(_report_path(self.request.output), to_plain(self.report))
         left = format_duration(left_s(self.plan, self.session, self.rows))
         self.progress.line(
             f"Sweep    {self.plan.size} rows, {len(self.rows)} of them in the table already;"
@@ -261,6 +258,9 @@ class _Sweep:
         """
         while places := self.plan.open_places(self.rows):
             place = places[0]
+            if place.recipe is None and place.rung == self.plan.rungs[0]:
+                left = format_duration(left_s(self.plan, self.session, self.rows))
+                self.progress.line(f"{len(places)} rows to go, about {left}")
             if place.adapter is None:
                 self._take_census([one for one in places if one.adapter is None])
             elif place.recipe is None:
@@ -372,6 +372,6 @@ class _Sweep:
         return outcome
 
     def _append(self, rows: list[dict[str, Cell]]) -> None:
-        for row in self.table.append(rows):
+        shared = {"parameters": self.session.source.architecture.parameters}
+        for row in self.table.append([{**row, **shared} for row in rows]):
             self.rows[self.plan.key_of(row)] = row
-        self.progress.ends_in(left_s(self.plan, self.session, self.rows))

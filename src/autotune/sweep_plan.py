@@ -165,7 +165,7 @@ class SweepPlan:
                 row = rows.get(self.key(place))
                 if row is None and (adapter is None or place.recipe not in unusable):
                     found.append(place)
-                elif row is not None and adapter is not None and _ends_training(row):
+                elif row is not None and place.recipe is None and not _is_measured(row):
                     break
         return found
 
@@ -273,12 +273,6 @@ def disk_bytes(plan: SweepPlan, session: Session) -> float:
 
 def _is_measured(row: Row) -> bool:
     return row["status"] == OutcomeStatus.MEASURED
-
-
-def _ends_training(row: Row) -> bool:
-    """Whether nothing can come of this training any more; a lost graph is its recipe's matter."""
-    is_lost = not _is_measured(row) and not row["recipe"]
-    return is_lost or row["status"] == OutcomeStatus.DIVERGED
 
 
 def _kind(row: Row) -> Key:

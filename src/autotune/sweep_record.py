@@ -12,7 +12,7 @@ from autotune.config import RunConfig
 from autotune.machine_report import tool_facts
 from autotune.measurement import Measurement
 from autotune.plain import digest, to_plain
-from autotune.publish import model_facts, task_facts, workload_facts
+from autotune.publish import model_facts, public_name, task_facts, workload_facts
 from autotune.reports import Cell, SweepReport, redact_command, redact_text
 from autotune.session import PROBE_ROWS, REQUESTS_PER_BLOCK, Session
 from autotune.steps import Outcome, OutcomeStatus
@@ -65,6 +65,9 @@ def columns_of(session: Session, plan: SweepPlan) -> dict[str, str]:
         "m_accuracy": "share of right answers of the built model, whole validation split",
         **timings,
         "m_size_mb": "built folder on disk, 10^6 bytes",
+        "m_distortion": "1 - correlation of the graph's logits with those of the model it was"
+        " built from; empty where the graph was not compared",
+        "parameters": "weights of the base model",
         "dtype": "data type that the frozen base was trained in",
         "reason": "of a failure",
     }
@@ -89,7 +92,7 @@ def report_of(request: SweepRequest, session: Session, plan: SweepPlan) -> Sweep
     """Return the report that a new table begins with."""
     return SweepReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command=tuple(redact_command(["autotune", *sys.argv[1:]])),
+        command=tuple(map(public_name, redact_command(["autotune", *sys.argv[1:]]))),
         tool=tool_facts(),
         instance=plan.instance,
         table=request.output.name,
@@ -178,6 +181,7 @@ def scored_cells(outcome: Outcome, name: str) -> dict[str, Cell]:
         "rows": found["accuracy"].n,
         "m_accuracy": found["accuracy"].value,
         "m_size_mb": found["size"].value * 1e-6,
+        "m_distortion": found["distortion"].value if "distortion" in found else None,
     }
 
 

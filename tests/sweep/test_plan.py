@@ -139,10 +139,9 @@ def test_a_training_that_failed_is_left_alone_at_its_rung_and_the_others_go_on()
     assert len(order) == PLAN.size - 3
 
 
-def test_a_graph_that_failed_costs_its_recipe_only_a_diverged_one_the_training() -> None:
+def test_a_graph_that_failed_costs_its_own_row_only() -> None:
     place = Place(adapter=PLAN.adapters[0], rung=1.0, recipe=INT4)
     assert len(filled(PLAN, statuses={place: "crashed"})) == PLAN.size
-    assert len(filled(PLAN, statuses={place: "diverged"})) == PLAN.size - 1
 
 
 def test_a_recipe_that_cannot_be_built_untrained_is_not_tried_with_trained_models() -> None:
@@ -182,3 +181,8 @@ def test_a_row_says_where_it_belongs() -> None:
     }
     untrained = PLAN.cells(Place(adapter=None, rung=0.0, recipe=FP32))
     assert [untrained[f"x_{name}"] for name in PLAN.settings] == ["none", None, None]
+
+
+def test_places_without_a_recipe_are_no_models() -> None:
+    with pytest.raises(ValueError, match="nothing is built"):
+        _ = Place(adapter=None, rung=0.0, recipe=None).candidate
