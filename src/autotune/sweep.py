@@ -81,9 +81,9 @@ def run_sweep(request: SweepRequest, *, dry_run: bool = False) -> int:
     store = ArtifactStore()
     with (
         termination_as_interrupt(),
-        LocalExecutor() as executor,
         _alone(request.output, store),
         _logs(request.output) as log_dir,
+        LocalExecutor() as executor,
     ):
         progress = Progress()
         sweep = None
@@ -182,11 +182,6 @@ def _open(
         session.settings, recipes=plan.recipes, rungs=plan.rungs, space=request.space
     )
     session = replace(session, settings=settings)
-    if (needed := disk_bytes(plan, session)) > (free := free_disk_bytes(store.root)):
-        raise OutputError(
-            f"The sweep needs up to {format_size(needed)} of disk, {store.root} has"
-            f" {format_size(free)} free; free some, or point AUTOTUNE_CACHE elsewhere."
-        )
     Narrator(progress).session(session)
     bench = session.bench(store=store, executor=executor, log_dir=log_dir)
     # Rows are to be compared, so untrained models are scored on as many rows as others.
@@ -241,7 +236,17 @@ class _Sweep:
         self.rows = {self.plan.key_of(row): row for row in self.table.read()}
 
     def begin(self) -> None:
-        """Write what the table is about, while it has no rows, and say what is to come."""
+        """Write what the table is about, while it has no rows, and say what is to come.
+
+        Raises:
+            OutputError: the disk is too small for what is open, or the report cannot be written.
+        """
+        needed = disk_bytes(self.plan, self.session, self.rows)
+        if needed > (free := free_disk_bytes(self.store.root)):
+            raise OutputError(
+                f"The sweep needs up to {format_size(needed)} of disk, {self.store.root} has"
+                f" {format_size(free)} free; free some, or point AUTOTUNE_CACHE elsewhere."
+            )
         if not self.rows:
             write_json_atomic(_report_path(self.request.output), to_plain(self.report))
         left = format_duration(left_s(self.plan, self.session, self.rows))

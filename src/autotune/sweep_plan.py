@@ -251,22 +251,24 @@ def plan_rows(
         ),
         PlanRow(
             what="disk",
-            estimate=f"up to {format_size(disk_bytes(plan, session))}",
+            estimate=f"up to {format_size(disk_bytes(plan, session, rows))}",
             basis="checkpoints of every training, the graphs of two",
         ),
     ]
     return found
 
 
-def disk_bytes(plan: SweepPlan, session: Session) -> float:
-    """Return what the store will grow by at most.
+def disk_bytes(plan: SweepPlan, session: Session, rows: Mapping[Key, Row]) -> float:
+    """Return what the store will grow by at most with what is open.
 
     An adapter of rank 1 has in + out weights for a matrix of in x out, which is at most
     twice the matrix's weights over the model's width for nearly all matrices.
     """
     architecture = session.source.architecture
     per_rank = 2 * architecture.parameters / architecture.hidden_size
-    trained = sum(adapter.rank * per_rank for adapter in plan.adapters)
+    places = plan.open_places(rows)
+    adapters = {place.adapter for place in places if place.adapter and not place.recipe}
+    trained = sum(adapter.rank * per_rank for adapter in adapters)
     checkpoints = len(plan.rungs) * _BYTES_PER_TRAINED_WEIGHT * trained
     return checkpoints + session.estimates.disk_bytes
 

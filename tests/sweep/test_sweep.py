@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 from autotune.reports import json_schema, load_sweep_report
 from autotune.steps import ScoreStep, TrainStep
@@ -145,6 +147,14 @@ def test_a_quantised_origin_of_the_weights_is_noted_by_its_types(prepared: Prepa
         notes = report_of(prepared.request, session, prepared.plan).notes
         said = [note for note in notes if "dequantised" in note]
         assert [expected in note for note in said] == ([True] if expected else [])
+
+
+def test_a_command_is_kept_without_the_places_that_it_names(
+    prepared: Prepared, at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["autotune", "sweep", "--data", str(at_home / "rows.csv")])
+    report = report_of(prepared.request, prepared.session, prepared.plan)
+    assert report.command == ("autotune", "sweep", "--data", "rows.csv")
 
 
 def test_a_finished_table_is_left_as_it_is(
