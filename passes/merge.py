@@ -52,6 +52,7 @@ class MergePass:
 
         Raises:
             MergeError: the merged weights disagree with base + adapter.
+            DivergedError: base + adapter is no model any more.
         """
         watch = StopWatch()
         from . import base_model, merging  # noqa: PLC0415 - imports torch

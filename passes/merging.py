@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from autotune.candidate import MergeBase
-from autotune.errors import MergeError, UsageError
+from autotune.errors import DivergedError, MergeError, UsageError
 
 from .base_model import head_of, load_model
 from .lora import quiet_peft
@@ -82,7 +82,8 @@ def merge_checked(
         fold_with: does the addition; its result is not trusted.
 
     Raises:
-        MergeError: logits differ by more than 1e-3 of their spread, or are not finite.
+        MergeError: logits differ by more than 1e-3 of their spread.
+        DivergedError: those of base + adapter are not finite, or all the same.
     """
     merged, wanted, ids = _merge_exactly(model_dir, adapter_dir, merge_base, fold_with, watch)
     difference = {"float32": _checked(wanted, _logits(merged, ids))}
@@ -117,6 +118,11 @@ def _merge_exactly(
     watch.lap("load")
     ids = probe_ids(base.config.vocab_size, first=base.config.bos_token_id)
     wanted = _logits(base, ids)
+    if not (wanted.isfinite().all() and wanted.std() > 0):
+        raise DivergedError(
+            "A trained model must tell tokens apart, the logits of this one are not finite or all"
+            " the same; use a lower learning rate."
+        )
     watch.lap("gate")
     merged = fold_with(adapted)
     watch.lap("merge")

@@ -211,6 +211,11 @@ class ArtifactStore:
             self._publish(workdir, path)
         return self._committed(origin)
 
+    def discard(self, artifact: Artifact) -> None:
+        """Remove an artifact that nobody uses any more; asked for again, it is made again."""
+        with self.lock(artifact.key), output_errors(artifact.path):
+            self._bury(artifact.path)
+
     def size(self) -> int:
         """Return the bytes of all files in the store, downloads and temporary ones included."""
         sizes = (_size(Path(top, name)) for top, _, names in os.walk(self.root) for name in names)
@@ -239,7 +244,11 @@ class ArtifactStore:
 
     def _set_aside(self, path: Path, *, reason: str) -> None:
         _LOG.warning("Removing a damaged artifact, it will be made again: %s", reason)
-        grave = self.root / _TEMPORARY / f"damaged-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._bury(path)
+
+    def _bury(self, path: Path) -> None:
+        """Take ``path`` out of sight in one step, then delete it at leisure."""
+        grave = self.root / _TEMPORARY / f"removed-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._verified.discard(str(path))
         try:
             path.rename(grave)

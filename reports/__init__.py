@@ -76,6 +76,9 @@ from .run_report import (
     load_report,
 )
 from .sums import SUMS, check_sums, file_digests, read_sums, write_sums
+from .sweep_report import SweepReport, load_sweep_report
+from .sweep_table import Cell, SweepTable
+from .sweep_view import sweep_summary
 from .terminal import (
     PlanRow,
     front_table,
@@ -96,6 +99,7 @@ __all__ = [
     "BundledRecipe",
     "BundledRequests",
     "Calibration",
+    "Cell",
     "Census",
     "CensusEntry",
     "Change",
@@ -129,6 +133,8 @@ __all__ = [
     "RunContext",
     "RunOutcome",
     "RunReport",
+    "SweepReport",
+    "SweepTable",
     "TaskFacts",
     "TimelineEntry",
     "ToolFacts",
@@ -156,6 +162,7 @@ __all__ = [
     "load_measure_report",
     "load_model",
     "load_report",
+    "load_sweep_report",
     "make_console",
     "measure_view",
     "nearest_miss",
@@ -173,6 +180,7 @@ __all__ = [
     "run_summary",
     "schema_text",
     "sealed",
+    "sweep_summary",
     "trials_of",
     "whole_folder",
     "write_json_atomic",

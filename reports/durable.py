@@ -21,6 +21,7 @@ from autotune.plain import canonical_json
 
 __all__ = [
     "append_json_line",
+    "append_whole",
     "cannot_write",
     "read_json_lines",
     "sync_folder",
@@ -130,13 +131,27 @@ def append_json_line(path: Path, data: Any) -> None:
         OutputError: the file cannot be written or the disk is full.
         ValueError: ``data`` holds NaN or an infinity; nothing is written.
     """
-    line = canonical_json(data).encode() + b"\n"
+    append_whole(path, canonical_json(data).encode() + b"\n")
+
+
+def append_whole(path: Path, lines: bytes, *, heading: bytes = b"") -> None:
+    """Append whole lines in a single write and sync them; a torn last line is replaced.
+
+    Args:
+        path: made where it is missing.
+        lines: each with its newline.
+        heading: a whole line that goes before the first one of the file.
+
+    Raises:
+        OutputError: the file cannot be written or the disk is full; it is as it was.
+    """
     is_new = not path.exists()
     try:
         with path.open("ab+", buffering=0) as file:
             end = _end_of_whole_lines(file)
             file.truncate(end)
-            if file.write(line) != len(line):
+            data = lines if end else heading + lines
+            if file.write(data) != len(data):
                 file.truncate(end)
                 raise OutputError(f"The disk is full at {str(path)!r}; free some space.")
             os.fsync(file.fileno())

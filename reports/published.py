@@ -19,6 +19,7 @@ from .measure_report import MeasureReport
 from .model_folder import ModelDescription
 from .picking import Picking
 from .run_report import RunReport
+from .sweep_report import SweepReport
 from .trials import Trial
 
 __all__ = ["DOCUMENTS", "SCHEMA_DIR", "json_schema", "schema_text", "write_schemas"]
@@ -33,6 +34,7 @@ DOCUMENTS: dict[str, type] = {
     "comparison-1.0": Comparison,
     "picking-1.0": Picking,
     "bundle-1.0": Bundle,
+    "sweep-1.0": SweepReport,
 }
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "front_table",
     "make_console",
     "nearest_miss",
+    "plain_table",
     "plan_table",
     "run_summary",
 ]
@@ -83,13 +84,14 @@ def _prose(*parts: str | tuple[str, str]) -> Text:
     return Text.assemble(*parts, no_wrap=False, overflow="fold")
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """Return an empty table in the form of all of ours: a rule under the heading, no frame."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def plan_table(rows: Iterable[PlanRow]) -> Table:
     """Return the plan: what will be done, for how long, and why that is believed."""
-    table = _table()
+    table = plain_table()
     table.add_column("Plan")
     table.add_column("Estimate", justify="right", no_wrap=True)
     table.add_column("Based on")
@@ -138,7 +140,7 @@ def _names(model: ReportedModel, *, mark: str) -> Text:
 def front_table(report: RunReport) -> Table:
     """Return the Pareto front, two lines a model: training over recipe, value over interval."""
     timing = _timing(report)
-    table = _table()
+    table = plain_table()
     # Names fold where the terminal is narrow; numbers never do.
     table.add_column("  Training\n  Recipe", overflow="fold", min_width=16)
     timed = timing.replace(".", " ").capitalize()
@@ -163,7 +165,7 @@ def front_table(report: RunReport) -> Table:
 def _comparison(report: RunReport, model: ReportedModel) -> Table:
     """Return the published metrics of ``model`` beside the baseline's."""
     baseline = report.baseline
-    table = _table()
+    table = plain_table()
     table.add_column("")
     table.add_column("This model", no_wrap=True)
     if baseline is not None:

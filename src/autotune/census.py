@@ -107,7 +107,9 @@ def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterat
         Narrator(progress).session(session)
         bench = session.bench(store=store, executor=executor, log_dir=Path(at))
         if scope.requests is not None:
-            bench = replace(bench, requests_per_block=scope.requests)
+            bench = replace(
+                bench, requests_per_block=scope.requests, census_rows=2 * scope.requests
+            )
         yield Workshop(session=session, bench=bench, progress=progress)
 
 

@@ -16,6 +16,7 @@ import typer
 
 from autotune import __version__
 from autotune.cli_reports import add_commands
+from autotune.cli_sweep import add_sweep
 from autotune.errors import AutotuneError, UsageError
 
 __all__ = ["app", "main"]
@@ -236,6 +237,7 @@ def resume(
 
 
 add_commands(app)
+add_sweep(app)
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ from autotune.targets import (
     survey,
 )
 
-__all__ = ["CALIBRATION_S", "MachineRequest", "take_hardware_report"]
+__all__ = ["CALIBRATION_S", "MachineRequest", "take_hardware_report", "tool_facts"]
 
 CALIBRATION_S = 20.0
 _START_S = 3.0  # of each device's process: interpreter, libraries, filling the array
@@ -113,7 +113,7 @@ def take_hardware_report(
     return HardwareReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=tuple(redact_command(["autotune", *sys.argv[1:]])),
-        tool=_tool(),
+        tool=tool_facts(),
         complete=not any(one.is_required for one in missing),
         missing=missing,
         asserted={
@@ -270,7 +270,8 @@ def _versions(executor: Executor) -> dict[str, str]:
     return {**versions, "python": str(capabilities["python"])}
 
 
-def _tool() -> ToolFacts:
+def tool_facts() -> ToolFacts:
+    """Return what writes a report: version, and commit where it runs from a checkout."""
     root = Path(__file__).resolve().parents[2]
     commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")
     if isinstance(changes.value, str):

@@ -28,7 +28,7 @@ from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, MeasureStep
 from autotune.task import decision_plan
 
-__all__ = ["model_facts", "publish", "workload_facts"]
+__all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts"]
 
 
 def publish(
@@ -55,7 +55,7 @@ def publish(
         created=created,
         versions=session.all_versions,
         model=model_facts(session),
-        task=_task_facts(session),
+        task=task_facts(session),
         workload=workload_facts(session),
         constraints=session.config.constraints,
         device=session.device,
@@ -134,7 +134,7 @@ def _rule(session: Session) -> DecisionRule:
     )
 
 
-def _public_name(source: str) -> str:
+def public_name(source: str) -> str:
     """Return a path's last part, and a name on a hub as it is: reports are shared."""
     return Path(source).name if Path(source).is_absolute() else source
 
@@ -143,7 +143,7 @@ def model_facts(session: Session) -> ModelFacts:
     """Return the base model of ``session`` as reports name it."""
     source = session.source
     return ModelFacts(
-        spec=_public_name(source.spec),
+        spec=public_name(source.spec),
         revision_or_digest=source.revision_or_digest,
         architecture=source.architecture.name,
         license=str(source.artifact.facts.get("license", "")),
@@ -151,9 +151,10 @@ def model_facts(session: Session) -> ModelFacts:
     )
 
 
-def _task_facts(session: Session) -> TaskFacts:
+def task_facts(session: Session) -> TaskFacts:
+    """Return the data of ``session`` as reports name it."""
     task, summary = session.task, session.task.summary
-    sources = map(_public_name, summary.sources)
+    sources = map(public_name, summary.sources)
     return TaskFacts(
         kind=task.kind,
         template=task.template.text,

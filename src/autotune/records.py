@@ -16,7 +16,7 @@ from autotune.errors import ReplayError, UsageError
 from autotune.reports import EventLog, write_json_atomic
 from autotune.steps import Event
 
-__all__ = ["RecordShelf", "RunIdentity"]
+__all__ = ["RecordShelf", "RunIdentity", "first_change"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 
@@ -37,13 +37,24 @@ class RunIdentity:
             write_json_atomic(self.path, dict(facts))
             return
         kept = json.loads(self.path.read_text(encoding="utf-8"))
-        for name in sorted({*kept, *facts}):
-            before, now = kept.get(name, "absent"), facts.get(name, "absent")
-            if before != now:
-                raise UsageError(
-                    f"A run goes on only with what it began with, but {name} was {_shown(before)!r}"
-                    f" and is {_shown(now)!r} now; start a new run, it reuses all it can."
-                )
+        if (change := first_change(kept, facts)) is not None:
+            raise UsageError(
+                f"A run goes on only with what it began with, but {change}; start a new run,"
+                " it reuses all it can."
+            )
+
+
+def first_change(kept: Mapping[str, str], facts: Mapping[str, str]) -> str | None:
+    """Return the first fact that differs, with both values, for people; None if none does.
+
+    >>> first_change({"seed": "0"}, {"seed": "1"})
+    "seed was '0' and is '1' now"
+    """
+    for name in sorted({*kept, *facts}):
+        before, now = kept.get(name, "absent"), facts.get(name, "absent")
+        if before != now:
+            return f"{name} was {_shown(before)!r} and is {_shown(now)!r} now"
+    return None
 
 
 def _shown(fact: str) -> str:

@@ -7,13 +7,10 @@ A run is prepared (``session``), looped (``loop``) and published here: the journ
 from __future__ import annotations
 
 import shlex
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from autotune.config import RunConfig, default_output, prepare_output
@@ -30,6 +27,7 @@ from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, TestStep
 from autotune.targets import LocalExecutor
+from autotune.termination import termination_as_interrupt
 
 if TYPE_CHECKING:
     from autotune.targets import Executor
@@ -53,7 +51,7 @@ def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool
         AutotuneError: the request cannot work, or a step failed in a way no outcome covers.
     """
     progress = Progress()
-    with _termination_as_interrupt(), LocalExecutor() as executor:
+    with termination_as_interrupt(), LocalExecutor() as executor:
         if dry_run:
             return _plan_only(config, executor, progress)
         report = config.target_report
@@ -84,7 +82,7 @@ def resume(folder: Path, *, as_json: bool) -> int:
     config = RunConfig.load(folder / "run.json")
     if (folder / "model").exists():
         raise UsageError(f"{str(folder)!r} is finished; its report is {folder / 'report.json'}.")
-    with _termination_as_interrupt(), LocalExecutor() as executor:
+    with termination_as_interrupt(), LocalExecutor() as executor:
         run = _open(config, folder, executor, Progress())
         return run.go(recorded=run.journal.read(), as_json=as_json)
 
@@ -130,20 +128,6 @@ def _open(config: RunConfig, folder: Path, executor: Executor, progress: Progres
         narrator=narrator,
         spent_s=max(0.0, time.monotonic() - began - session.source.download_s),
     )
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that a stopped run leaves a whole record."""
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @dataclass

@@ -43,15 +43,15 @@ from autotune.targets import Executor, Machine, Refusal, Target, read_machine, r
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
 from autotune.units import format_duration
 
-__all__ = ["Session", "prepare"]
+__all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
 
 _REQUESTS = 64
-_REQUESTS_PER_BLOCK = 32
+REQUESTS_PER_BLOCK = 32
 # lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
 _ALPHA_RATIOS = (1.0, 2.0)
 # Rows of the validation split whose likelihood ranks trainings at their rungs; the
 # standard error of a mean NLL over 200 rows is well below differences that matter.
-_PROBE_ROWS = 200
+PROBE_ROWS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +119,11 @@ class Session:
             test=self.tokens.test,
             workload=self.workload,
             rungs=self.settings.rungs,
-            requests_per_block=_REQUESTS_PER_BLOCK,
+            requests_per_block=REQUESTS_PER_BLOCK,
             hopeless_s=hopeless_latency_s(
                 self.settings.constraints, factor=self.settings.hopeless_factor
             ),
+            census_rows=2 * REQUESTS_PER_BLOCK,
             seed=self.config.seed,
             log_dir=log_dir,
             others=self.others,
@@ -324,7 +325,7 @@ def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
     """Return the tokenised training rows and the probe rows as an artifact."""
     probe = [
         {"ids": row.prompt_ids + row.answer_ids, "answer_start": len(row.prompt_ids)}
-        for row in tokens.validation.rows[:_PROBE_ROWS]
+        for row in tokens.validation.rows[:PROBE_ROWS]
     ]
     content = {"examples": [asdict(example) for example in tokens.examples], "probe": probe}
     text = json.dumps(content)

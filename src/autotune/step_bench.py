@@ -25,8 +25,8 @@ class Bench:
         validation, test: rows to score on.
         workload: requests to time.
         rungs: fractions that a training stops at, rising, the last one 1.
-        requests_per_block: requests timed per fresh process; on twice as many rows the
-            untrained model is scored.
+        requests_per_block: requests timed per fresh process.
+        census_rows: first rows of the validation split that untrained models are scored on.
         hopeless_s: a model whose requests take longer is not asked all of them; None asks.
         seed: of measurement orders and bootstraps.
         log_dir: where children's output goes.
@@ -45,6 +45,7 @@ class Bench:
     workload: Workload
     rungs: tuple[float, ...]
     requests_per_block: int
+    census_rows: int
     hopeless_s: float | None
     seed: int
     log_dir: Path

@@ -72,6 +72,7 @@ class _Ledger:
 
     stage_s: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    recorded_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -100,6 +101,7 @@ class StepRunner:
             outcome,
             stage_s=ledger.stage_s,
             reused=tuple(ledger.reused),
+            recorded_s=ledger.recorded_s,
             cost_s=time.monotonic() - began,
         )
 
@@ -136,9 +138,10 @@ class StepRunner:
         """Return the adapter at ``fraction``, going through every rung below it.
 
         One chain of checkpoints per adapter config keeps the store's keys the same
-        whatever order the planner asks in.
+        whatever order the planner asks in. What an adapter is merged into later does
+        not change its training.
         """
-        bench = self._bench
+        bench, adapter = self._bench, replace(adapter, merge_base="full")
         checkpoint: Artifact | None = None
         for rung in [rung for rung in bench.rungs if rung <= fraction]:
             inputs = {"model": bench.model, "data": bench.data}
@@ -197,7 +200,7 @@ class StepRunner:
         rows = self._bench.validation
         if candidate.adapter is not None:
             return rows
-        return replace(rows, rows=rows.rows[: 2 * self._bench.requests_per_block])
+        return replace(rows, rows=rows.rows[: self._bench.census_rows])
 
     def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
         built = self.built(candidate, ledger)
@@ -229,6 +232,7 @@ class StepRunner:
             kept = bench.store.get_verified(key, "score")
             if kept is not None:
                 ledger.reused.append("score")
+                ledger.recorded_s["score"] = kept.seconds
                 return from_plain(
                     Scored, json.loads((kept.path / "scored.json").read_text(encoding="utf-8"))
                 )
@@ -240,7 +244,8 @@ class StepRunner:
                     executor=bench.executor,
                     log_path=self._log("score"),
                 )
-            self._keep_score(key, built, scored, seconds=time.monotonic() - began)
+            ledger.recorded_s["score"] = time.monotonic() - began
+            self._keep_score(key, built, scored, seconds=ledger.recorded_s["score"])
         return scored
 
     def _keep_score(self, key: str, built: Artifact, scored: Scored, *, seconds: float) -> None:
@@ -326,6 +331,7 @@ class StepRunner:
             versions=bench.versions,
             log_path=self._log(stage),
         )
+        ledger.recorded_s[stage] = produced.artifact.seconds
         if produced.reused:
             ledger.reused.append(stage)
         else:

@@ -117,6 +117,8 @@ class Outcome:
         stage_s: seconds of work per stage (finetune, merge, build, score, measure);
             a stage found in the store is not listed.
         reused: stages that the store already held.
+        recorded_s: seconds that the artifact of a stage took when it was made, in this
+            run or before, waiting left out; of a training those since its last rung.
         cost_s: wall time that the run paid, at least 0.
         notes: single facts for the report (tokens per second, predictions, ...).
         unmeasured: by model name, then by metric, why there is no such number.
@@ -129,6 +131,7 @@ class Outcome:
     correct: dict[str, str] = field(default_factory=dict)
     stage_s: dict[str, float] = field(default_factory=dict)
     reused: tuple[str, ...] = ()
+    recorded_s: dict[str, float] = field(default_factory=dict)
     cost_s: float = 0.0
     notes: dict[str, float | str] = field(default_factory=dict)
     unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,9 +17,10 @@ pytest.importorskip("peft", reason="extra 'train' is not installed")
 
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 
 from autotune.candidate import AdapterConfig, MergeBase
-from autotune.errors import MergeError
+from autotune.errors import DivergedError, MergeError
 from autotune.passes import FinetunePass, MergePass
 
 from .training_data import write_training_data
@@ -89,6 +91,19 @@ def test_a_bfloat16_source_is_stored_so_only_while_its_logits_hold(
         assert facts["dtype"] == expected
         assert json.loads((out / "config.json").read_text())["dtype"] == expected
         assert 0 < facts["logit_difference"]["bfloat16"] < 0.2
+
+
+@pytest.mark.parametrize("scale", [1e30, float("nan")], ids=["all the same", "not finite"])
+def test_an_adapter_that_left_no_model_is_a_diverged_training(
+    tiny_model_dir: Path, trained: Path, tmp_path: Path, scale: float
+) -> None:
+    # Weights so large that every norm divides them by infinity: all logits are zero.
+    adapter = tmp_path / "adapter"
+    shutil.copytree(trained, adapter)
+    path = adapter / "adapter" / "adapter_model.safetensors"
+    save_file({name: weight * scale for name, weight in load_file(path).items()}, path)
+    with pytest.raises(DivergedError, match="use a lower learning rate"):
+        MergePass().run({"model": tiny_model_dir, "adapter": adapter}, tmp_path)
 
 
 def scaled(model: PeftModel) -> object:

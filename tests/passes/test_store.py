@@ -55,6 +55,16 @@ def test_a_committed_artifact_is_found_again_with_its_facts(tmp_path: Path) -> N
     assert [entry["path"] for entry in manifest["files"]] == ["a.txt", "sub/weights.bin"]
 
 
+def test_a_discarded_artifact_is_absent_and_can_be_made_again(tmp_path: Path) -> None:
+    store, artifact = store_with(tmp_path)
+    store.discard(artifact)
+    assert not artifact.path.exists()
+    assert store.get_verified(KEY, "counting") is None
+    _, again = store_with(tmp_path)
+    assert again == artifact
+    assert [path for path in (tmp_path / "tmp").iterdir() if path.is_dir()] == []
+
+
 def test_what_was_never_committed_is_absent(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     with store.workdir(KEY) as workdir:

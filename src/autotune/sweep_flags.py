@@ -1,0 +1,92 @@
+"""Lists on the command line of a sweep: read, checked, and turned into a space."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast, get_args
+
+from autotune.candidate import MergeBase, Method
+from autotune.errors import UsageError
+from autotune.search import SearchSpace
+
+__all__ = ["read_names", "read_space"]
+
+T = TypeVar("T", str, float, int)
+
+
+def read_space(
+    *, methods: str, learning_rates: str, ranks: str, merge_bases: str, epochs: float, seed: int
+) -> SearchSpace:
+    """Return the space whose grid is every combination of the values.
+
+    Raises:
+        UsageError: an empty list, a value twice, unknown or out of range.
+    """
+    if not (math.isfinite(epochs) and epochs > 0):
+        raise UsageError(f"--epochs must be finite and greater than zero, got {epochs!r}.")
+    return SearchSpace(
+        methods=cast("tuple[Method, ...]", _choices("--methods", methods, get_args(Method))),
+        learning_rates=_values("--learning-rates", learning_rates, _rate),
+        ranks=_values("--ranks", ranks, _rank),
+        merge_bases=cast(
+            "tuple[MergeBase, ...]", _choices("--merge-bases", merge_bases, get_args(MergeBase))
+        ),
+        epochs=(epochs,),
+        seed=seed,
+    )
+
+
+def read_names(flag: str, text: str) -> tuple[str, ...]:
+    """Return the words of a comma list.
+
+    >>> read_names("--recipes", "cpu-fp32, cpu-int8-b32")
+    ('cpu-fp32', 'cpu-int8-b32')
+
+    Raises:
+        UsageError: none, an empty one, or one twice.
+    """
+    return _values(flag, text, str)
+
+
+def _choices(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    found = _values(flag, text, str)
+    for word in found:
+        if word not in known:
+            near = difflib.get_close_matches(word.lower(), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise UsageError(f"{flag} has no {word!r} (known: {', '.join(known)}){hint}")
+    return found
+
+
+def _values(flag: str, text: str, read: Callable[[str], T]) -> tuple[T, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(
+            f"{flag} is a list of values separated by commas, got {text!r};"
+            " give at least one, with nothing left out between two commas."
+        )
+    try:
+        found = tuple(read(word) for word in words)
+    except ValueError as error:
+        raise UsageError(f"{flag} {error}, got {text!r}.") from None
+    if len(set(found)) < len(found):
+        raise UsageError(f"{flag} has a value twice, got {text!r}; leave one out.")
+    return found
+
+
+def _rate(word: str) -> float:
+    try:
+        rate = float(word)
+    except ValueError:
+        rate = math.nan
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError("are finite numbers greater than zero")
+    return rate
+
+
+def _rank(word: str) -> int:
+    if not word.isascii() or not word.isdigit() or int(word) < 1:
+        raise ValueError("are whole numbers of at least 1")
+    return int(word)
