@@ -9,7 +9,7 @@ from .lock import measurement_lock
 from .measurable import nvml_file, unmeasurable
 from .meters import Meters
 from .runtime import child_result
-from .samples import LatencyBlocks, Measurements, pool_latency
+from .samples import LatencyBlocks, Measurements, pool_latency, tell_apart
 from .size import measure_size
 from .statistics import (
     MINIMUM_ROUNDS,
@@ -64,6 +64,7 @@ __all__ = [
     "read_scored",
     "score",
     "score_job",
+    "tell_apart",
     "unmeasurable",
     "wilson_interval",
     "workload_digest",

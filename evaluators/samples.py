@@ -9,9 +9,16 @@ from typing import Any
 
 from autotune.measurement import Measurement, metric_unit
 
-from .statistics import bootstrap_mean, hierarchical_bootstrap, percentile
+from .statistics import (
+    MINIMUM_ROUNDS,
+    SpeedVerdict,
+    bootstrap_mean,
+    compare_latency,
+    hierarchical_bootstrap,
+    percentile,
+)
 
-__all__ = ["LatencyBlocks", "Measurements", "pool_latency"]
+__all__ = ["LatencyBlocks", "Measurements", "pool_latency", "tell_apart"]
 
 Measurements = dict[str, Measurement]
 Blocks = Sequence[tuple[float, ...]]
@@ -219,3 +226,17 @@ def pool_latency(first: Measurements, second: Measurements, *, seed: int) -> Mea
         largest = [b[0] for s in (first, second) for b in s["device_memory"].blocks]
         result["device_memory"] = _device_memory(largest, first["device_memory"].method)
     return result
+
+
+def tell_apart(first: Measurement, second: Measurement) -> SpeedVerdict:
+    """Say whether the first of two latencies of one session is faster.
+
+    Round by round where there are enough of both: rounds share the machine's drifts, which
+    pairing takes out. With fewer (a census has two) the intervals must lie apart.
+    """
+    if len(first.blocks) == len(second.blocks) >= MINIMUM_ROUNDS:
+        return compare_latency(first.blocks, second.blocks).verdict
+    one, two = (m.ci95 or (m.value, m.value) for m in (first, second))
+    if one[1] < two[0]:
+        return "faster"
+    return "slower" if one[0] > two[1] else "same"

@@ -4,9 +4,10 @@ Equal means: within one percentage point *and* no significant paired difference
 (exact McNemar on the same rows). Either alone is too generous, since with 190
 rows 0.96 against 0.90 can be insignificant.
 
-Cheaper means: another recipe whose latency interval lies below, or, where the
-intervals meet, at least 2 % smaller on disk. Two trainings of one recipe cost the
-same; between them accuracy decides, then loss.
+Cheaper means: another recipe that is measurably faster (by paired rounds of the
+confirmation, by intervals of the census), or, where neither is, at least 2 % smaller
+on disk. Two trainings of one recipe cost the same; between them accuracy decides, then
+loss.
 """
 
 from __future__ import annotations
@@ -157,12 +158,11 @@ class Chooser:
     def _is_cheaper(self, score: Score, other: Score) -> bool:
         if score.candidate.recipe == other.candidate.recipe:
             return False
+        from autotune.evaluators import tell_apart  # noqa: PLC0415 - loads numpy
+
         fast, slow = self._latencies(score.candidate, other.candidate)
-        if fast and slow:
-            fast_low, fast_high = fast.ci95 or (fast.value, fast.value)
-            slow_low, slow_high = slow.ci95 or (slow.value, slow.value)
-            if fast_high < slow_low or fast_low > slow_high:
-                return fast_high < slow_low
+        if fast and slow and (speed := tell_apart(fast, slow)) != "same":
+            return speed == "faster"
         sizes = [self.ledger.metrics(s.candidate).get("size") for s in (score, other)]
         return bool(sizes[0] and sizes[1] and sizes[0].value < _SMALLER * sizes[1].value)
 

@@ -96,7 +96,7 @@ class SearchSettings:
         max_failures: trainings failed in a row that end the search; twice as many where
             some of them diverged.
         finalists: candidates confirmed besides the baseline.
-        confirm_rounds: blocks per finalist.
+        confirm_rounds: blocks per finalist; six are the fewest that can be compared pair by pair.
         equal_accuracy: accuracies within this and without a significant paired
             difference count as equal.
         significance: p below which a paired difference counts as real.
@@ -129,7 +129,7 @@ class SearchSettings:
     patience: int = 20
     max_failures: int = 3
     finalists: int = 2
-    confirm_rounds: int = 3
+    confirm_rounds: int = 6
     equal_accuracy: float = 0.01
     significance: float = 0.05
     safety: float = 1.15

@@ -63,6 +63,7 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
 }
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
+_CONFIRM_REQUESTS = 16
 _TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
 
 
@@ -271,7 +272,7 @@ class StepRunner:
                 models,
                 self._bench.workload,
                 rounds=step.rounds,
-                requests_per_block=self._bench.requests_per_block,
+                requests_per_block=self._per_block(step),
                 seed=self._bench.seed,
                 executor=self._bench.executor,
                 settings=BlockSettings(
@@ -288,6 +289,14 @@ class StepRunner:
             unmeasured={name: dict(gaps) for name, gaps in session.unmeasured.items()},
             noise=session.noise(follows_own_work=True),
         )
+
+    def _per_block(self, step: MeasureStep) -> int:
+        """Return requests per process; a confirmation has more processes of fewer requests.
+
+        Processes differ more than requests of one do, and finalists are compared by them.
+        """
+        most = self._bench.requests_per_block
+        return min(most, _CONFIRM_REQUESTS) if step.purpose == "confirm" else most
 
     def _test(self, step: TestStep, ledger: _Ledger) -> Outcome:
         parts = [

@@ -77,7 +77,7 @@ def test_a_first_choice_that_becomes_uncertain_is_replaced() -> None:
 
 def test_when_every_finalist_fails_others_are_confirmed_while_there_is_time() -> None:
     factors = {INT8: 3.0, FP32: 3.0}
-    run = _run(World(confirm_factor=factors), "latency<=100ms", max_trials=8)
+    run = _run(World(confirm_factor=factors), "latency<=100ms", max_trials=8, confirm_rounds=3)
     first, second = _confirms(run)
     assert {c.recipe for c in first.candidates} == {INT8, FP32}
     assert INT4_B128 in {c.recipe for c in second.candidates}
@@ -124,7 +124,7 @@ def test_finalists_whose_common_timing_fails_are_timed_one_by_one() -> None:
                 return outcome
             return super()._measure(step)
 
-    run = _run(Moody(), "latency<=100ms", max_trials=8)
+    run = _run(Moody(), "latency<=100ms", max_trials=8, confirm_rounds=3)
     assert [len(step.candidates) for step in _confirms(run)] == [3, 2, 2]
     assert run.done.chosen is not None
 
