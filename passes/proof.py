@@ -52,6 +52,7 @@ _CHILD = Path(__file__).with_name("prove_child.py")
 _ABSENT = (
     "has not been built with",
     "not supported in this build",
+    "interface not available",
     "no CUDA-capable device",
     "driver version is insufficient",
 )

@@ -5,6 +5,7 @@ from .calibrate_grade import GRADE_RULE, Disturbance, disturbance, grade_noise
 from .calibrate_graph import OPERATORS, Product, product_model
 from .capability import check as check_recipe
 from .capability import recipes as recipes_for
+from .capability import stand_in
 from .conditions import Conditions, read_conditions
 from .conflict import Conflict, find_conflicts
 from .contract import Architecture, Executor, Job, JobResult, JobStatus, Refusal, Target
@@ -79,6 +80,7 @@ __all__ = [
     "recipes_for",
     "relevant_extensions",
     "resolve_targets",
+    "stand_in",
     "survey",
     "unknown",
     "usable_cores",

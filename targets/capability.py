@@ -13,7 +13,7 @@ from autotune.candidate import Algorithm, Precision, Recipe
 
 from .contract import Architecture, Refusal
 
-__all__ = ["check", "recipes"]
+__all__ = ["check", "recipes", "stand_in"]
 
 _GENAI = "https://github.com/microsoft/onnxruntime-genai"
 # The list of "valid precision + execution provider combinations" that the builder prints.
@@ -118,6 +118,17 @@ def recipes(
         else:
             left_out.append(refusal)
     return kept, left_out
+
+
+def stand_in(recipe: Recipe, provider: str = "cpu") -> Recipe:
+    """Return the recipe of ``provider`` that rounds weights as ``recipe`` does.
+
+    For judging answers where the graph itself cannot run. Quantised weights are the very
+    same; half precision becomes fp32, which says nothing of what the halving costs.
+    """
+    halves = (_FP16, _BF16)
+    precision = _FP32 if recipe.precision in halves else recipe.precision
+    return replace(recipe, provider=provider, precision=precision, activations=None)
 
 
 def _computes_in(recipe: Recipe) -> Precision:

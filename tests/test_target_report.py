@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autotune.candidate import Precision
 from autotune.config import RunConfig
 from autotune.confirmation import Confirmation, confirmed, run_confirm
 from autotune.constraint import parse_constraint
@@ -21,6 +22,7 @@ from autotune.passes import ArtifactStore
 from autotune.plain import to_plain
 from autotune.publish import model_facts, workload_facts
 from autotune.reports import (
+    CensusEntry,
     MeasuredFolder,
     MeasuredWorkload,
     MeasureReport,
@@ -30,10 +32,23 @@ from autotune.reports import (
 )
 from autotune.runner import tune
 from autotune.session import prepare
+from autotune.steps import OutcomeStatus
 from autotune.target_report import TargetMachine, load_target_report
-from autotune.targets import LocalExecutor
+from autotune.targets import LocalExecutor, stand_in
 
-from .edge_box import CUDA, EDGE, FP16, FP32, INT4, MODEL, REQUESTS, edge_box, entry, written
+from .edge_box import (
+    CUDA,
+    EDGE,
+    ENTRIES,
+    FP16,
+    FP32,
+    INT4,
+    MODEL,
+    REQUESTS,
+    edge_box,
+    entry,
+    written,
+)
 
 _TONES = ("joy", "fear", "sadness")
 _TEMPLATE = r"### Text: {phrase}\n### Tone:\n{tone}"
@@ -48,18 +63,36 @@ def test_recipes_are_those_measured_there_that_this_machine_can_score(
     machine: TargetMachine,
 ) -> None:
     recipes, refused = machine.recipes({"cpu"})
-    assert recipes == (INT4, FP32)
-    reasons = {one.recipe.name: one.reason for one in refused}
-    assert "accuracy cannot be had" in reasons[CUDA.name]
-    assert "edge <box>: fails at its first run" in reasons[FP16.name]
+    assert recipes == (INT4, FP32, CUDA)
+    (reason,) = (one.reason for one in refused)
+    assert "edge <box>: fails at its first run" in reason
     assert {one.source for one in refused} == {"edge.json"}
+
+
+def test_where_no_processor_can_stand_in_the_accuracy_cannot_be_had(machine: TargetMachine) -> None:
+    recipes, refused = machine.recipes({"dml", "cuda"})
+    assert recipes == (CUDA,)
+    reasons = {one.recipe.name: one.reason for one in refused}
+    assert "accuracy cannot be had" in reasons[INT4.name]
+    assert machine.stand_ins({"dml", "cuda"}) == {}
+
+
+def test_graphs_that_cannot_run_here_have_a_stand_in_with_the_same_weights(
+    machine: TargetMachine,
+) -> None:
+    assert machine.stand_ins({"cpu"}) == {CUDA.name: replace(CUDA, provider="cpu")}
+    assert machine.stand_ins({"cpu", "cuda"}) == {}
+    half = replace(FP16, provider="cuda")
+    assert stand_in(half) == FP32
+    shader = replace(INT4, provider="webgpu", activations=Precision.FP32)
+    assert stand_in(shader) == INT4
 
 
 def test_costs_are_the_census_with_its_origin_and_nothing_that_training_changes(
     machine: TargetMachine,
 ) -> None:
     costs = machine.costs()[INT4.name]
-    assert set(costs) == {"latency.p50", "latency.p95", "load", "memory"}
+    assert set(costs) == {"latency.p50", "latency.p95", "load", "memory", "size"}
     assert costs["latency.p95"].value == pytest.approx(1.2 * 0.5 / 12)
     assert costs["latency.p95"].method.startswith(f"measured on {EDGE}, 2026-11-23T20:00:00Z: ")
     assert FP16.name not in machine.costs()
@@ -117,9 +150,11 @@ def test_a_report_that_cannot_be_trusted_is_refused(
 
 
 def test_a_census_of_which_nothing_can_be_scored_here_is_refused(tmp_path: Path) -> None:
-    report = edge_box(entries=(entry(CUDA),))
+    report = edge_box(
+        entries=(entry(FP16, status=OutcomeStatus.CRASHED, reason="it died", metrics={}),)
+    )
     machine = load_target_report(written(report, tmp_path / "gpu.json"))
-    with pytest.raises(UsageError, match=r"no recipe that can be tried here.*cannot run here"):
+    with pytest.raises(UsageError, match=r"no recipe that can be tried here.*crashed on edge"):
         machine.recipes({"cpu"})
 
 
@@ -145,6 +180,10 @@ def tuned(
     """Tune the tiny model for the edge box, on which fp32 is too slow."""
     del tiny_built_dir  # skips where the builder is absent
     place = tmp_path_factory.mktemp("for-the-edge")
+    return _tuned(tiny_model_dir, place, [one for one in ENTRIES if one.recipe != CUDA])
+
+
+def _tuned(tiny_model_dir: Path, place: Path, entries: Sequence[CensusEntry]) -> Tuned:
     data = place / "tones.jsonl"
     rows = [{"phrase": f"news of day {n}", "tone": _TONES[n % 3]} for n in range(60)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -159,7 +198,7 @@ def tuned(
         is_demo=False,
     )
     report = place / "edge.json"
-    written(edge_box(**_subject(config)), report)
+    written(edge_box(**_subject(config), entries=tuple(entries)), report)
     config = replace(config, target_report=str(report))
     code = tune(config, output=place / "run", dry_run=False, as_json=False)
     return Tuned(folder=place / "run", code=code)
@@ -185,12 +224,30 @@ def test_a_run_for_another_machine_awaits_its_confirmation(tuned: Tuned) -> None
     assert report.chosen.metrics["accuracy"].split == "test"
     # The size is of what was built, not what the census says.
     assert report.chosen.metrics["size"].value < 1e8
-    assert {one.name for one in report.refused} == {CUDA.name, FP16.name}
+    assert {one.name for one in report.refused} == {FP16.name}
     notes = " ".join(report.notes)
     assert "accuracy is a proxy: instruction sets" in notes
     assert "awaits confirmation on edge <box>" in notes
     assert report.chosen.name in notes
     assert (tuned.folder / "model" / "run.py").is_file()
+
+
+def test_a_model_for_a_gpu_that_is_not_here_is_built_and_scored_by_proxy(
+    tiny_model_dir: Path, tiny_built_dir: Path, tmp_path: Path
+) -> None:
+    del tiny_built_dir
+    gpu = _tuned(tiny_model_dir, tmp_path, [entry(CUDA, weights_bytes=0.5e9)])
+    report = gpu.report
+    assert (gpu.code, report.outcome, report.device) == (1, "unconfirmed", f"cuda: {EDGE}")
+    assert report.chosen is not None
+    assert report.chosen.recipe == CUDA
+    accuracy = report.chosen.metrics["accuracy"]
+    assert accuracy.method.startswith("proxy: scored as cpu-int4-b32-acc0, since no graph of cuda-")
+    assert report.chosen.metrics["size"].value == 0.5e9  # of its census, no stand-in's
+    assert "(cpu-int4-b32-acc0 for cuda-int4-b32-acc0)" in " ".join(report.notes)
+    config = json.loads((gpu.folder / "model" / "genai_config.json").read_text())
+    (options,) = config["model"]["decoder"]["session_options"]["provider_options"]
+    assert list(options) == ["cuda"]
 
 
 def _record(tuned: Tuned, *, latency: float) -> MeasureReport:

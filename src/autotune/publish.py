@@ -90,7 +90,10 @@ def _target_notes(session: Session, events: Sequence[Event], done: Done | None) 
     finalists = tuple(dict.fromkeys((*chosen, *confirmed))) if chosen else ()
     return tuple(
         session.target_machine.notes(
-            finalists=finalists, hardware=session.hardware, versions=session.versions
+            finalists=finalists,
+            providers={target.provider for target in session.targets},
+            hardware=session.hardware,
+            versions=session.versions,
         )
     )
 

@@ -99,16 +99,18 @@ class Session:
     @property
     def device(self) -> str:
         """Target and machine in a few words."""
-        processor = self.hardware["processor"]
         tried = {recipe.provider for recipe in self.settings.recipes}
+        if (machine := self.target_machine) is not None:
+            there = (e.target for e in machine.census.entries if e.recipe.provider in tried)
+            return f"{', '.join(dict.fromkeys(there))}: {machine.report.device}"
         names = ", ".join(t.name for t in self.targets if t.provider in tried)
-        if self.target_machine is not None:
-            return f"{names}: {self.target_machine.report.device}"
+        processor = self.hardware["processor"]
         cores = processor["usable_cores"]["value"] or "?"
         return f"{names}: {processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"
 
     def bench(self, *, store: ArtifactStore, executor: Executor, log_dir: Path) -> Bench:
         """Return what the steps of this run work with."""
+        machine = self.target_machine
         return Bench(
             store=store,
             executor=executor,
@@ -127,7 +129,8 @@ class Session:
             seed=self.config.seed,
             log_dir=log_dir,
             others=self.others,
-            target_census=self.target_machine.costs() if self.target_machine else None,
+            target_census=machine.costs() if machine else None,
+            stand_ins=machine.stand_ins({t.provider for t in self.targets}) if machine else {},
         )
 
     def identity(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from autotune.candidate import Recipe
 from autotune.evaluators import Workload
 from autotune.measurement import Measurement
 from autotune.passes import Artifact, ArtifactStore, OtherPython
@@ -33,6 +34,8 @@ class Bench:
         others: interpreters that run models, by provider, where it is not this one.
         target_census: what running costs on another machine, by recipe name, then by
             metric; with it nothing is timed here.
+        stand_ins: recipes scored in the place of those whose graphs cannot run here, by
+            the name of these.
     """
 
     store: ArtifactStore
@@ -51,3 +54,4 @@ class Bench:
     log_dir: Path
     others: Mapping[str, OtherPython] = field(default_factory=dict)
     target_census: Mapping[str, Mapping[str, Measurement]] | None = None
+    stand_ins: Mapping[str, Recipe] = field(default_factory=dict)

@@ -52,6 +52,7 @@ from autotune.steps import (
     TestStep,
     TrainStep,
 )
+from autotune.target_report import as_proxy
 from autotune.task import RowSet
 
 __all__ = ["WARM_UP_MOST", "StepRunner", "failed"]
@@ -204,11 +205,16 @@ class StepRunner:
         return replace(rows, rows=rows.rows[: self._bench.census_rows])
 
     def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
-        built = self.built(candidate, ledger)
-        scored = self._scored(candidate, built, rows, ledger)
+        double = self._bench.stand_ins.get(candidate.recipe.name)
+        asked = candidate if double is None else replace(candidate, recipe=double)
+        built = self.built(asked, ledger)
+        scored = self._scored(asked, built, rows, ledger)
         measurements = {**scored.measurements, "size": measure_size(built.path)}
         if (distortion := _distortion(built)) is not None:
             measurements["distortion"] = distortion
+        if double is not None:
+            told = (self._bench.target_census or {}).get(candidate.recipe.name, {})
+            measurements = as_proxy(measurements, candidate.recipe, double, told)
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={candidate.name: measurements},
@@ -263,7 +269,10 @@ class StepRunner:
     def _measure(self, step: MeasureStep, ledger: _Ledger) -> Outcome:
         census = self._bench.target_census
         if census is not None:
-            told = {c.name: dict(census[c.recipe.name]) for c in step.candidates}
+            told = {
+                c.name: {m: one for m, one in census[c.recipe.name].items() if m != "size"}
+                for c in step.candidates
+            }
             return Outcome(status=OutcomeStatus.MEASURED, measurements=told)
         models = [self._model(c, self.built(c, ledger)) for c in step.candidates]
         around: list[Surroundings] = []

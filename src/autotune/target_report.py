@@ -17,9 +17,9 @@ from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.reports import Census, CensusEntry, HardwareReport, load_hardware_report
 from autotune.steps import OutcomeStatus
-from autotune.targets import Refusal
+from autotune.targets import Refusal, stand_in
 
-__all__ = ["COSTS", "TargetMachine", "load_target_report"]
+__all__ = ["COSTS", "TargetMachine", "as_proxy", "load_target_report"]
 
 # What a machine decides and training does not; size and answers are taken here.
 COSTS = (
@@ -92,18 +92,29 @@ class TargetMachine:
             )
         return tuple(possible.values()), tuple(refused)
 
+    def stand_ins(self, providers: Collection[str]) -> dict[str, Recipe]:
+        """Return what is scored here for recipes of providers that are not, by their names."""
+        return {
+            entry.recipe.name: stand_in(entry.recipe)
+            for entry in self.census.entries
+            if entry.status is OutcomeStatus.MEASURED
+            and entry.recipe.provider not in providers
+            and not self._refusal(entry, providers)
+        }
+
     def _refusal(self, entry: CensusEntry, providers: Collection[str]) -> str:
         if entry.status is not OutcomeStatus.MEASURED:
             return f"{entry.status} on {self.report.label}: {entry.reason}"
-        if entry.recipe.provider not in providers:
+        if entry.recipe.provider not in providers and "cpu" not in providers:
             return (
                 f"graphs for {entry.recipe.provider!r} cannot run here (this machine has"
-                f" {', '.join(sorted(providers))}), so their accuracy cannot be had"
+                f" {', '.join(sorted(providers))}), nor can their stand-ins for the processor,"
+                " so their accuracy cannot be had"
             )
         return ""
 
     def costs(self) -> dict[str, dict[str, Measurement]]:
-        """Return time, memory and load by recipe name, then by metric."""
+        """Return time, memory, load and size by recipe name, then by metric."""
         taken = f"measured on {self.report.device}, {self.report.created}: untrained, built alike"
         found: dict[str, dict[str, Measurement]] = {}
         for entry in self.census.entries:
@@ -111,7 +122,7 @@ class TargetMachine:
                 metrics = {
                     name: replace(one, method=f"{taken}; {one.method}")
                     for name, one in entry.metrics.items()
-                    if name.partition(".")[0] in COSTS
+                    if name.partition(".")[0] in (*COSTS, "size")
                 }
                 found.setdefault(entry.recipe.name, metrics)
         return found
@@ -120,6 +131,7 @@ class TargetMachine:
         self,
         *,
         finalists: Sequence[Candidate],
+        providers: Collection[str],
         hardware: Mapping[str, Any],
         versions: Mapping[str, str],
     ) -> Iterator[str]:
@@ -127,6 +139,7 @@ class TargetMachine:
 
         Args:
             finalists: the choice first.
+            providers: of the machine that scored.
             hardware: facts of the machine that scored.
             versions: of its libraries.
         """
@@ -139,6 +152,13 @@ class TargetMachine:
             yield (
                 f"The accuracy is a proxy: {' and '.join(differing)} differ on {report.label},"
                 " so its kernels may round otherwise."
+            )
+        doubles = self.stand_ins(providers)
+        if told := [c.recipe.name for c in finalists if c.recipe.name in doubles]:
+            pairs = ", ".join(f"{doubles[name].name} for {name}" for name in dict.fromkeys(told))
+            yield (
+                "The accuracy is a proxy: graphs that cannot run here were scored by stand-ins"
+                f" for the processor with the same rounding of weights ({pairs})."
             )
         if finalists:
             names = ", ".join(candidate.name for candidate in finalists)
@@ -169,3 +189,19 @@ def load_target_report(path: str) -> TargetMachine:
     if report.census is None:
         raise UsageError(f"--target-report {path!r} has no census; {_TAKE_ONE}.")
     return TargetMachine(name=Path(path).name, report=report, census=report.census)
+
+
+def as_proxy(
+    found: Mapping[str, Measurement],
+    recipe: Recipe,
+    double: Recipe,
+    told: Mapping[str, Measurement],
+) -> dict[str, Measurement]:
+    """Return what ``double`` showed as the proxy for ``recipe`` that it is.
+
+    The size is that of ``recipe``'s own census, ``told``; a stand-in's is another.
+    """
+    by = f"proxy: scored as {double.name}, since no graph of {recipe.name} can run here"
+    kept = {name: replace(m, method=f"{by}; {m.method}") for name, m in found.items()}
+    kept.pop("size", None)
+    return kept | ({"size": told["size"]} if "size" in told else {})
