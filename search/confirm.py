@@ -63,6 +63,7 @@ class ConfirmView:
             for score in self.chooser.contenders()
             if score.candidate.name in self.ledger.confirmed
             and self.chooser.verdict(score.candidate) is Verdict.PASS
+            and self._is_answer(score)
         ]
         return confirmed[0] if confirmed and not self._outstanding() else None
 
@@ -74,10 +75,20 @@ class ConfirmView:
         return [
             score
             for score in self.chooser.contenders()
-            if score.candidate.recipe.name not in self.ledger.confirmed_recipes
+            if self._is_answer(score)
+            and score.candidate.recipe.name not in self.ledger.confirmed_recipes
             and score.candidate.name not in self.ledger.failures
             and self.ledger.confirm_tries.get(score.candidate.name, 0) < _MOST_TRIES
         ]
+
+    def _is_answer(self, score: Score) -> bool:
+        """Whether it may be handed over: an untrained model only where training did harm.
+
+        What no trained model holds when measured again is a near miss, and not made good
+        by a model that cannot do the task.
+        """
+        trained = [s.accuracy for s in self.ledger.scores.values() if s.candidate.adapter]
+        return score.candidate.adapter is not None or score.accuracy > max(trained, default=0.0)
 
     def _outstanding(self) -> list[Score]:
         """Return finalists whose common timing failed and who were not timed alone yet."""

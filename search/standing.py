@@ -5,7 +5,9 @@ whose interval spans it is re-measured once; if it stays uncertain it is carried
 only where no certain recipe damages the model as little, and only the confirmation
 can make it feasible. Of the rest, one is dominated if another of equal ``layers``
 damages the model less (or as little, and is smaller) and is not measurably slower;
-damage says nothing across ``layers``, because training heals them differently.
+damage says nothing across ``layers``, because training heals them differently. Where
+all that remains is close to a bound on time, the dominated recipe with the most room
+below it is carried on as well, or a bad moment at the confirmation leaves no model.
 
 Damage is the distortion of the untrained model's logits by the recipe. The base loss
 stands in where that was not measured; it is the weaker sign, since rounding an
@@ -14,7 +16,7 @@ untrained model can lower its loss on a task by luck (docs/decisions/005).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,7 +26,7 @@ from autotune.measurement import Measurement
 from autotune.units import format_quantity
 
 from .ledger import Ledger, untrained
-from .reach import out_of_reach
+from .reach import out_of_reach, timed_bounds
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict
 
@@ -48,6 +50,11 @@ class CensusState(StrEnum):
     UNCERTAIN = "uncertain"
     FAILED = "failed"
     NOT_TRIED = "not tried"
+
+
+_CARRIED = (CensusState.KEPT, CensusState.BORDERLINE)
+# Between two sessions on a shared machine a 95th percentile moves by about as much.
+_LITTLE_ROOM = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +93,41 @@ def census_entries(settings: SearchSettings, ledger: Ledger) -> dict[str, Census
                 state=CensusState.BORDERLINE,
                 reason="spans a bound, but no certain recipe damages the model as little",
             )
+    if (hedge := _hedge(settings, ledger, judged)) is not None:
+        reason = "keeps most room below the bounds, should no better one hold when measured again"
+        judged[hedge.name] = CensusEntry(recipe=hedge, state=CensusState.KEPT, reason=reason)
     return judged
+
+
+def _hedge(
+    settings: SearchSettings, ledger: Ledger, judged: Mapping[str, CensusEntry]
+) -> Recipe | None:
+    """Return the dominated recipe to carry on where every other one is close to a bound."""
+    carried = [e.recipe for e in judged.values() if e.state in _CARRIED]
+    dominated = [e.recipe for e in judged.values() if e.state is CensusState.DOMINATED]
+    if not carried or not dominated or not timed_bounds(settings.constraints):
+        return None
+    room = max(_room(settings, ledger, recipe) for recipe in carried)
+    safest = max(dominated, key=lambda recipe: _room(settings, ledger, recipe))
+    is_safer = _room(settings, ledger, safest) > room
+    return safest if room < _LITTLE_ROOM and is_safer else None
+
+
+def _room(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> float:
+    """Return by what share the upper ends of its timings lie below their bounds, the least."""
+    costs = ledger.census_costs(recipe)
+    ends = [
+        -bound.normalized((costs[bound.metric].ci95 or (0.0, costs[bound.metric].value))[1])
+        for bound in timed_bounds(settings.constraints)
+        if bound.metric in costs
+    ]
+    return min(ends, default=0.0)
 
 
 def surviving_recipes(settings: SearchSettings, ledger: Ledger) -> tuple[Recipe, ...]:
     """Return the recipes that trainings are built with, in the order of the settings."""
-    carried = (CensusState.KEPT, CensusState.BORDERLINE)
     entries = census_entries(settings, ledger).values()
-    return tuple(entry.recipe for entry in entries if entry.state in carried)
+    return tuple(entry.recipe for entry in entries if entry.state in _CARRIED)
 
 
 def _judge(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> CensusEntry:

@@ -261,3 +261,26 @@ def test_a_bound_on_size_alone_that_nothing_meets_names_the_smallest() -> None:
     assert run.done.nearest_miss is not None
     assert run.done.nearest_miss.recipe == INT4_B128
     assert not any(isinstance(step, MeasureStep) for step in run.steps)
+
+
+@pytest.mark.parametrize(("bound", "state"), [("74ms", "kept"), ("200ms", "dominated")])
+def test_where_the_best_recipe_is_close_to_the_bound_a_faster_one_is_carried_on_too(
+    bound: str, state: str
+) -> None:
+    """fp32 damages nothing and int4 is not measurably faster, but has more room."""
+    facts = {
+        FP32: replace(FACTS[FP32], latency_s=0.070),
+        INT4_B32: replace(FACTS[INT4_B32], latency_s=0.068),
+    }
+    settings = SearchSettings(
+        recipes=tuple(facts),
+        constraints=(parse_constraint(f"latency<={bound}"),),
+        budget_s=720.0,
+        max_trials=4,
+    )
+    planner = StagedPlanner(settings)
+    run = simulate(World(facts=facts), planner)
+    entry = planner.census()[INT4_B32.name]
+    assert entry.state == state
+    trained_for = {s.candidate.recipe for s in run.of(ScoreStep) if s.candidate.adapter}
+    assert (INT4_B32 in trained_for) == (state == "kept")

@@ -6,7 +6,7 @@ from autotune.constraint import parse_constraint
 from autotune.search import SearchSettings, StagedPlanner
 from autotune.steps import MeasureStep, OutcomeStatus, ScoreStep, TestStep
 
-from .world import FP32, INT4_B128, INT8, RECIPES, Run, World, simulate
+from .world import FP32, INT4_B16, INT4_B128, INT8, RECIPES, Run, World, simulate
 
 
 def _run(world: World, *constraints: str, **changes: float) -> Run:
@@ -112,6 +112,16 @@ def test_the_untrained_model_is_handed_over_where_training_did_harm() -> None:
     run = _run(Harmful())
     assert run.done.chosen is not None
     assert run.done.chosen.adapter is None
+
+
+def test_an_untrained_model_never_makes_good_for_trained_ones_that_do_not_hold() -> None:
+    """INT4_B16 would hold, but the census saw no use in training for it."""
+    factors = dict.fromkeys(set(RECIPES) - {INT4_B16}, 3.0)
+    run = _run(World(confirm_factor=factors), "latency<=100ms", max_trials=8)
+    assert {c.recipe for step in _confirms(run) for c in step.candidates} <= set(factors)
+    assert run.done.chosen is None
+    assert run.done.nearest_miss is not None
+    assert run.done.nearest_miss.adapter is not None
 
 
 def test_finalists_whose_common_timing_fails_are_timed_one_by_one() -> None:
