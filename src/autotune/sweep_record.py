@@ -36,6 +36,7 @@ _TIMINGS = (
     ("m_tpot_ms", "tpot.p95", 1e3, "95th percentile of the time per further token, ms"),
     ("m_memory_mb", "memory", 1e-6, "peak memory of the process, 10^6 bytes"),
 )
+_DECIMALS = 6  # of ms a nanosecond, of MB a byte
 _LOG = re.compile(r" \(log: [^)]*\)")
 _EXACT = frozenset({"F64", "F32", "F16", "BF16"})  # tensor types that are not quantised
 
@@ -180,7 +181,7 @@ def scored_cells(outcome: Outcome, name: str) -> dict[str, Cell]:
         "loss": found["nll"].value,
         "rows": found["accuracy"].n,
         "m_accuracy": found["accuracy"].value,
-        "m_size_mb": found["size"].value * 1e-6,
+        "m_size_mb": round(found["size"].value * 1e-6, _DECIMALS),
         "m_distortion": found["distortion"].value if "distortion" in found else None,
     }
 
@@ -188,7 +189,7 @@ def scored_cells(outcome: Outcome, name: str) -> dict[str, Cell]:
 def timing_cells(found: Mapping[str, Measurement]) -> dict[str, Cell]:
     """Return the timings of a recipe in the units of their columns."""
     return {
-        column: found[metric].value * factor
+        column: round(found[metric].value * factor, _DECIMALS)
         for column, metric, factor, _ in _TIMINGS
         if metric in found
     }
