@@ -23,11 +23,11 @@ _STYLE = """
 body { margin: 0 auto; padding: 2rem 1rem; max-width: 64rem; color: var(--ink);
        background: var(--ground); font: 1rem/1.5 system-ui, sans-serif }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.125rem; margin: 2rem 0 .5rem }
-p { margin: .25rem 0; color: var(--faint); overflow-wrap: anywhere }
+p { margin: .25rem 0; color: var(--faint); overflow-wrap: break-word }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0;
-         border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
+         border-bottom: 1px solid var(--line); overflow-wrap: break-word }
 th { color: var(--faint); font-weight: 600 } tbody tr:nth-child(even) { background: var(--band) }
 """
 
