@@ -97,9 +97,7 @@ class TargetMachine:
         return {
             entry.recipe.name: stand_in(entry.recipe)
             for entry in self.census.entries
-            if entry.status is OutcomeStatus.MEASURED
-            and entry.recipe.provider not in providers
-            and not self._refusal(entry, providers)
+            if entry.recipe.provider not in providers and not self._refusal(entry, providers)
         }
 
     def _refusal(self, entry: CensusEntry, providers: Collection[str]) -> str:
