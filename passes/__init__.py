@@ -11,6 +11,7 @@ from .produce import Produced, pass_key, produce
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
 from .store import ArtifactStore, Origin, default_root
+from .training_device import training_device
 from .wheels import WheelSpec, parse_wheel_spec, unpack_wheel
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "read_architecture",
     "read_manifest",
     "resolve_model",
+    "training_device",
     "unpack_wheel",
 ]

@@ -8,6 +8,7 @@ fewer passes over memory and keeps float32 master weights beside a bfloat16 base
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,7 +132,8 @@ def quiet_peft() -> Iterator[None]:
 def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftModel]:
     """Put a freshly initialised adapter on ``model``; take it off at the end.
 
-    Initialisation depends on ``adapter.seed`` alone.
+    Initialisation depends on ``adapter.seed`` alone: not on the device, nor on the base's
+    data type.
     """
     config = LoraConfig(
         r=adapter.rank,
@@ -143,13 +145,26 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
     )
     if adapter.method == "lora":
         config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
-    torch.manual_seed(adapter.seed)
     with quiet_peft():
         peft_model = get_peft_model(model, config)
+    _initialise(peft_model, adapter.seed)
     try:
         yield peft_model
     finally:
         peft_model.unload()
+
+
+def _initialise(model: PeftModel, seed: int) -> None:
+    """Draw A anew as peft does, on the processor in float32; B is zero.
+
+    peft rounds what it draws to the base's data type.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in lora_weights(model).items():
+        if ".lora_A." in name:
+            drawn = torch.empty(weight.shape)
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+            weight.data.copy_(drawn)
 
 
 def lora_weights(model: PeftModel) -> dict[str, nn.Parameter]:

@@ -27,6 +27,7 @@ from autotune.passes import (
     Origin,
     OtherPython,
     resolve_model,
+    training_device,
 )
 from autotune.plain import digest, to_plain
 from autotune.search import (
@@ -163,13 +164,14 @@ def prepare(
         check_measurable(config.constraints, [target.provider for target in targets])
     others = _others(targets, executor)
     versions = _versions(executor.capabilities())
+    versions["training-device"] = training_device(executor, versions, log_path=_log(log_dir))
     source = resolve_model(
         config.model,
         store=store,
         executor=executor,
         versions=versions,
         trust_remote_code=config.trust_remote_code,
-        log_path=str(log_dir / "model.log") if log_dir else "",
+        log_path=_log(log_dir),
     )
     tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
@@ -209,6 +211,11 @@ def prepare(
         ),
         target_machine=target_machine,
     )
+
+
+def _log(log_dir: Path | None) -> str:
+    """Return the log of workers that get the model and the machine ready; empty for none."""
+    return str(log_dir / "model.log") if log_dir else ""
 
 
 def _task(config: RunConfig) -> Task:

@@ -26,9 +26,9 @@ from autotune.passes import FinetunePass
 from .training_data import write_training_data
 
 # Modules behind the folder's front door.
-answer_loss, base_model, examples, lora = (
+answer_loss, base_model, compute, examples, lora = (
     import_module(f"autotune.passes.{name}")
-    for name in ("answer_loss", "base_model", "examples", "lora")
+    for name in ("answer_loss", "base_model", "compute", "examples", "lora")
 )
 
 ADAPTER = AdapterConfig(rank=4, learning_rate=5e-3, epochs=2.5, batch_size=8, seed=3)
@@ -135,11 +135,11 @@ def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
 def test_the_base_is_the_same_after_a_training_and_carries_no_adapter(
     tmp_path: Path, inputs: dict[str, Path]
 ) -> None:
-    compute = base_model.training_compute()
-    base = base_model.training_base(inputs["model"], "lora", compute)
+    used = compute.training_compute()
+    base = base_model.training_base(inputs["model"], "lora", used)
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     train(tmp_path / "out", inputs)
-    assert base_model.training_base(inputs["model"], "lora", compute) is base
+    assert base_model.training_base(inputs["model"], "lora", used) is base
     assert base.state_dict().keys() == before.keys()
     assert all(torch.equal(base.state_dict()[name], before[name]) for name in before)
 

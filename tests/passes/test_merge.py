@@ -26,9 +26,9 @@ from autotune.passes import FinetunePass, MergePass
 from .training_data import write_training_data
 
 # Modules behind the folder's front door.
-base_model, lora, merging, stopwatch = (
+base_model, compute, lora, merging, stopwatch = (
     import_module(f"autotune.passes.{name}")
-    for name in ("base_model", "lora", "merging", "stopwatch")
+    for name in ("base_model", "compute", "lora", "merging", "stopwatch")
 )
 
 
@@ -152,8 +152,8 @@ def test_a_dequantized_base_is_what_qlora_trained_on(tiny_model_dir: Path, tmp_p
     (tmp_path / "trained").mkdir()
     inputs = {"model": tiny_model_dir, "data": data}
     FinetunePass(adapter=adapter).run(inputs, tmp_path / "trained")
-    compute = base_model.training_compute()
-    base = base_model.training_base(tiny_model_dir, "qlora", compute)
+    used = compute.training_compute()
+    base = base_model.training_base(tiny_model_dir, "qlora", used)
     ids = merging.probe_ids(300, first=0)
     with lora.adapted(base, adapter) as model, torch.no_grad():
         lora.load_adapter(model, tmp_path / "trained" / "adapter")
