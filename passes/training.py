@@ -27,6 +27,7 @@ from .compute import give_back_memory, is_out_of_memory, product_rate, repeatabl
 from .examples import Example, StepPlan
 from .fit import plan_fit
 from .lora import load_adapter, lora_weights, save_adapter
+from .replay import Recordings
 from .training_log import LossLog, SpeedLog
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ __all__ = ["Training"]
 _OPTIMIZER = "optimizer.safetensors"
 _STATE = "state.json"
 _CLIP_NORM = 1.0
+# Operations of a step's products per trained weight tensor. Below, a GPU waits for the
+# fifteen kernels or so that come with each of them to be asked for: about 75 µs.
+_REPLAYED_BELOW = 5e9
 
 
 @dataclass(kw_only=True)
@@ -52,6 +56,8 @@ class Training:
         step: optimiser steps done since the start.
         fit: how much of a batch is computed at once.
         not_repeatable: why another run would differ in the last bits; empty if it would not.
+        recordings: of a GPU's work, where its steps are replayed; None where they are not.
+        not_replayed: why they are not; empty if they are.
     """
 
     base: PreTrainedModel
@@ -60,6 +66,7 @@ class Training:
     examples: Sequence[Example]
     step: int = 0
     not_repeatable: str = ""
+    recordings: Recordings | None = None
 
     def __post_init__(self) -> None:
         self.plan = StepPlan.of(self.adapter, self.examples)
@@ -70,6 +77,25 @@ class Training:
         self.log = LossLog(name=self.adapter.name)
         self.speed = _speed_log(self.base, self.weights)
         self.fit = plan_fit(self.base, self.examples, batch_size=self.adapter.batch_size)
+        self.not_replayed = self._why_not_replayed()
+        if not self.not_replayed:
+            self.recordings = Recordings(
+                self.base, list(self.weights.values()), rows=self.adapter.batch_size
+            )
+
+    def _why_not_replayed(self) -> str:
+        """Return why steps are asked for kernel by kernel; empty where replaying them pays."""
+        if self.base.device.type != "cuda":
+            return "only a GPU's work can be recorded"
+        if self.adapter.method != "lora" or self.adapter.dropout:
+            return "recordings are for method 'lora' without dropout"
+        if self.fit.rows < self.adapter.batch_size or self.fit.checkpointing:
+            return "memory is short"
+        tokens = sum(self.plan.lengths) / len(self.plan.lengths) * self.adapter.batch_size
+        work = self.speed.flops_per_token * tokens / len(self.weights)
+        if work > _REPLAYED_BELOW:
+            return f"its products keep the GPU busy ({work / 1e9:.1f} GFLOP per trained weight)"
+        return ""
 
     @property
     def losses(self) -> list[float]:
@@ -116,9 +142,13 @@ class Training:
                 torch.manual_seed((self.adapter.seed << 32) + step)
             self.optimizer.zero_grad()
             try:
+                if self.recordings is not None:
+                    return self.recordings.gradients(batch)
                 return self._add_gradients(batch)
             except RuntimeError as error:
-                if is_out_of_memory(error) and may_halve and self.fit.rows > 1:
+                if self.recordings is not None:
+                    self.recordings, self.not_replayed = None, str(error).splitlines()[0]
+                elif is_out_of_memory(error) and may_halve and self.fit.rows > 1:
                     self.fit, may_halve = self.fit.halved(step=step), False
                 elif "eterministic" in str(error) and not self.not_repeatable:
                     self.not_repeatable = str(error).splitlines()[0]
@@ -156,6 +186,8 @@ class Training:
             "checkpointing": self.fit.checkpointing,
             "fit_reason": self.fit.reason,
             "not_repeatable": self.not_repeatable,
+            "replayed_shapes": 0 if self.recordings is None else len(self.recordings),
+            "not_replayed": self.not_replayed,
             "parameters": sum(weight.numel() for weight in self.weights.values()),
         }
 

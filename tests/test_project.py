@@ -43,6 +43,7 @@ WORKER_ONLY = {
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
+    "autotune.passes.replay": "records what a GPU does for torch",
     "autotune.passes.training": "the torch training loop",
     "autotune.passes.training_log": "losses that are read from the device in groups",
 }

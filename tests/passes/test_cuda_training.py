@@ -32,10 +32,15 @@ from autotune.passes import FinetunePass, MergePass
 from .training_data import write_training_data
 
 # Modules behind the folder's front door.
-base_model, compute, examples, fit, lora, merging, training = (
+base_model, compute, examples, fit, lora, merging, replay, training = (
     import_module(f"autotune.passes.{name}")
-    for name in ("base_model", "compute", "examples", "fit", "lora", "merging", "training")
+    for name in (
+        *("base_model", "compute", "examples", "fit", "lora", "merging", "replay", "training"),
+    )
 )
+
+# Read once per process, when cuBLAS multiplies for the first time.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 ADAPTER = AdapterConfig(rank=4, learning_rate=5e-3, epochs=4, batch_size=8, seed=3)
 on_cuda = pytest.mark.cuda
@@ -96,7 +101,11 @@ def started(
 
 
 def gradients(one: Any) -> tuple[float, dict[str, torch.Tensor]]:
-    """Loss and gradients of the first batch; B is drawn first, since it starts at zero."""
+    """Loss and gradients of the first batch, by single kernels.
+
+    B is drawn first, since it starts at zero.
+    """
+    one.recordings = None
     for number, weight in enumerate(one.weights.values()):
         torch.manual_seed(number)
         weight.data.copy_(torch.randn(weight.shape) * 0.05)
@@ -226,7 +235,7 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(
     with started(inputs) as one:
         one.fit = fit.Fit(rows=rows, checkpointing=checkpointing, reason="the test asks for it")
         other_loss, found = gradients(one)
-    tolerance = 0.05 if device == "cuda" else 1e-4
+    tolerance = 0.1 if device == "cuda" else 1e-4
     assert other_loss == pytest.approx(loss, rel=tolerance)
     for name, gradient in expected.items():
         assert gradient.abs().max() > 0
@@ -257,7 +266,7 @@ def test_a_step_that_runs_out_of_memory_is_taken_in_halves_once(
         assert seen == [8, 4, 4]
         assert (one.fit.rows, one.fit.reason) == (4, "memory ran out at step 0 with 8 rows at once")
     assert half_loss == pytest.approx(loss, rel=1e-2)
-    tolerance = 0.05 if device == "cuda" else 1e-4
+    tolerance = 0.1 if device == "cuda" else 1e-4
     for name, gradient in expected.items():
         assert (found[name] - gradient).norm() / gradient.norm() < tolerance, name
     monkeypatch.setattr(training, "answer_losses", at_most(3))
@@ -290,6 +299,56 @@ def test_what_fits_decides_how_much_is_computed_at_once(
     assert choices[4] == (1, True)
     assert (unknown.rows, unknown.checkpointing) == (8, False)
     assert "unknown" in unknown.reason
+
+
+def test_a_padded_batch_has_the_loss_and_the_gradients_of_the_batch(
+    inputs: dict[str, Path], device: str
+) -> None:
+    with started(inputs, replace(ADAPTER, batch_size=7)) as one:
+        loss, expected = gradients(one)
+        one.optimizer.zero_grad()
+        batch = [one.examples[i] for i in next(one.plan.batches(0, 1))[1]]
+        padded = replay.PaddedBatch.of(batch, rows=8, device=one.base.device)
+        assert padded.ids.shape[0] == 8
+        assert padded.shape == tuple(replay.rounded_up(n) for n in padded.shape)
+        found = padded.loss(one.base)
+        torch.autograd.backward(found)
+        assert len(batch) < 8
+        tolerance = 0.1 if device == "cuda" else 1e-4
+        assert found.item() == pytest.approx(loss, rel=tolerance)
+        for name, weight in one.weights.items():
+            difference = (weight.grad.float().cpu() - expected[name]).norm()
+            assert difference / expected[name].norm() < tolerance, name
+
+
+def test_steps_are_replayed_on_a_gpu_alone(inputs: dict[str, Path], device: str) -> None:
+    with started(inputs) as one:
+        assert (one.recordings is not None) == (device == "cuda")
+        assert bool(one.not_replayed) == (device == "cpu")
+    with started(inputs, replace(ADAPTER, dropout=0.1)) as one:
+        assert one.recordings is None
+
+
+@on_cuda
+def test_replayed_steps_learn_what_single_kernels_do(inputs: dict[str, Path]) -> None:
+    require_cuda()
+    losses, speeds = [], []
+    for is_replayed in (False, True):
+        with started(inputs, replace(ADAPTER, epochs=20)) as one:
+            if not is_replayed:
+                one.recordings = None
+            one.advance(one.plan.total_steps)
+            assert one.not_replayed == ""
+            assert one.not_repeatable == ""
+            if is_replayed:
+                assert len(one.recordings) >= 1
+            losses.append(list(one.losses))
+            speeds.append(one.speed.tokens_per_s)
+    print(f"tokens/s by single kernels and replayed: {speeds}")
+    assert losses[1][:5] == pytest.approx(losses[0][:5], rel=0.05)
+    assert statistics.fmean(losses[1][-10:]) == pytest.approx(
+        statistics.fmean(losses[0][-10:]), rel=0.2, abs=0.05
+    )
 
 
 LONG = [

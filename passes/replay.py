@@ -1,0 +1,172 @@
+"""A GPU's work of a step, recorded once per shape and then replayed as one piece.
+
+For worker processes: importing this module imports torch. A small model's step is some
+thousand kernels of a few microseconds each, and asking for them one by one takes longer
+than they do. Batches are padded to a few shapes, so that a recording serves many steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .answer_loss import losses_at, on_device
+from .examples import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["PaddedBatch", "Recordings", "rounded_up"]
+
+_SMALLEST_STEP = 8
+
+
+def rounded_up(n: int) -> int:
+    """Return the next of about eight sizes per doubling, a multiple of 8.
+
+    >>> [rounded_up(n) for n in (1, 8, 25, 65, 500)]
+    [8, 8, 32, 72, 512]
+    """
+    step = max(_SMALLEST_STEP, 1 << max(0, n.bit_length() - 4))
+    return -(-n // step) * step
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddedBatch:
+    """A batch in tensors whose shapes are few; places that were added weigh nothing.
+
+    Attributes:
+        ids: tokens, (rows, width).
+        places: row and position of every answer token, (2, answers).
+        weights: share of every answer token in the mean, (answers,), float32.
+    """
+
+    ids: torch.Tensor
+    places: torch.Tensor
+    weights: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: Sequence[Example], *, rows: int, device: torch.device) -> PaddedBatch:
+        """Return ``batch`` as ``rows`` rows."""
+        width = rounded_up(max(len(example.ids) for example in batch))
+        padded = [[*example.ids, *[0] * (width - len(example.ids))] for example in batch]
+        padded += [[0] * width] * (rows - len(batch))
+        places = [
+            (row, position)
+            for row, example in enumerate(batch)
+            for position in range(example.answer_start, len(example.ids))
+        ]
+        added = rounded_up(len(places)) - len(places)
+        weights = [1 / len(places)] * len(places) + [0.0] * added
+        places += [(0, 1)] * added
+        return cls(
+            ids=on_device(device, torch.tensor(padded)),
+            places=on_device(device, torch.tensor(places).T.contiguous()),
+            weights=on_device(device, torch.tensor(weights)),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width and answers."""
+        return self.ids.shape[1], self.weights.shape[0]
+
+    def loss(self, model: PreTrainedModel) -> torch.Tensor:
+        """Return the mean loss per answer token, nats."""
+        rows, positions = self.places
+        return (losses_at(model, self.ids, rows, positions) * self.weights).sum()
+
+    def take(self, other: PaddedBatch) -> None:
+        """Copy the contents of ``other``, of the same shape."""
+        for mine, theirs in (
+            (self.ids, other.ids),
+            (self.places, other.places),
+            (self.weights, other.weights),
+        ):
+            mine.copy_(theirs, non_blocking=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recording:
+    """What the GPU does for a batch, and where it finds and leaves its numbers."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: PaddedBatch
+    loss: torch.Tensor
+    gradients: tuple[torch.Tensor | None, ...]
+
+
+class Recordings:
+    """Gradients of batches on a GPU: the first of a shape step by step, then from a recording.
+
+    Args:
+        model: with its adapter; nothing of it may move or change its settings later.
+        weights: that get gradients.
+        rows: of every batch.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, weights: Sequence[nn.Parameter], *, rows: int
+    ) -> None:
+        self._model = model
+        self._weights = tuple(weights)
+        self._rows = rows
+        self._seen: set[tuple[int, int]] = set()
+        self._made: dict[tuple[int, int], _Recording] = {}
+        self._pool: Any = None
+
+    def __len__(self) -> int:
+        """Return how many shapes were recorded."""
+        return len(self._made)
+
+    def gradients(self, batch: Sequence[Example]) -> torch.Tensor:
+        """Leave the gradients of ``batch`` in the weights, which have none; return its mean loss.
+
+        Raises:
+            RuntimeError: the model does something that cannot be recorded.
+        """
+        padded = PaddedBatch.of(batch, rows=self._rows, device=self._model.device)
+        if padded.shape not in self._seen:
+            self._seen.add(padded.shape)
+            return self._step(padded)
+        if padded.shape not in self._made:
+            self._made[padded.shape] = self._record(padded)
+        recording = self._made[padded.shape]
+        recording.batch.take(padded)
+        recording.graph.replay()
+        for weight, gradient in zip(self._weights, recording.gradients, strict=True):
+            weight.grad = gradient
+        return recording.loss.clone()
+
+    def _step(self, padded: PaddedBatch) -> torch.Tensor:
+        loss = padded.loss(self._model)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return loss.detach()
+
+    def _record(self, padded: PaddedBatch) -> _Recording:
+        batch = PaddedBatch(
+            ids=padded.ids.clone(), places=padded.places.clone(), weights=padded.weights.clone()
+        )
+        # Once on a stream aside, as torch asks for: what libraries set up at their first
+        # call there must not be recorded.
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            self._step(batch)
+        torch.cuda.current_stream().wait_stream(aside)
+        for weight in self._weights:
+            weight.grad = None
+        graph = torch.cuda.CUDAGraph()
+        current = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool):
+                loss = self._step(batch)
+        finally:
+            torch.cuda.set_stream(current)  # torch leaves its own in place when recording fails
+        # Recordings are replayed one at a time and read at once, so they share their memory.
+        self._pool = graph.pool()
+        gradients = tuple(weight.grad for weight in self._weights)
+        return _Recording(graph=graph, batch=batch, loss=loss, gradients=gradients)
