@@ -179,7 +179,8 @@ def prepare(
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
     recipes, refused = _recipes(config, targets, source, target_machine)
     machine = read_machine()
-    estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
+    estimator = _estimator(source, tokens, machine, versions["training-device"])
+    estimates = estimator.estimate(recipes, config.budget_s)
     if target_machine is not None:  # what was measured there costs nothing here
         estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
     _check_disk(estimates, store)
@@ -278,7 +279,9 @@ def _recipes(
     return tuple(recipes), tuple(refused)
 
 
-def _estimator(source: ModelSource, tokens: TokenizedTask, machine: Machine) -> Estimator:
+def _estimator(
+    source: ModelSource, tokens: TokenizedTask, machine: Machine, trains_on: str
+) -> Estimator:
     isa = machine.processor.isa.value or ()
     return Estimator(
         parameters=source.architecture.parameters,
@@ -286,6 +289,7 @@ def _estimator(source: ModelSource, tokens: TokenizedTask, machine: Machine) -> 
         scored_rows=len(tokens.validation.rows),
         gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
         has_bf16="amx_bf16" in isa,
+        trains_on=trains_on,
     )
 
 
