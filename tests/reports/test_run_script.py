@@ -116,7 +116,7 @@ def test_the_script_is_short_and_needs_onnxruntime_genai_only(
     deploy: Callable[[DecisionRule], Path], classification_rule: DecisionRule
 ) -> None:
     text = (deploy(classification_rule) / "run.py").read_text()
-    assert len(text.splitlines()) <= 30
+    assert len(text.splitlines()) <= 32
     imported = {
         alias.name
         for node in ast.walk(ast.parse(text))
