@@ -18,7 +18,7 @@ from autotune.errors import (
     WorkerError,
 )
 from autotune.plain import to_plain
-from autotune.targets import Executor, Job, JobResult
+from autotune.targets import Executor, Job, JobResult, libraries_script
 from autotune.task import EvaluationRow, RowSet, decision_plan
 
 from .contract import BuiltModel
@@ -90,6 +90,7 @@ def child_job(
     payload = {
         "model_dir": str(model.path),
         "provider": model.provider,
+        "libraries": libraries_script(model.provider),
         "threads": threads,
         "plan": to_plain(decision_plan(rules.label_ids)) if is_choice else None,
         "label_ids": [list(ids) for ids in rules.label_ids],

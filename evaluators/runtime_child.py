@@ -26,19 +26,17 @@ from typing import Any
 import numpy as np
 
 
-def _sibling(name: str) -> ModuleType:
-    """Return the module in the file beside this script, whose folder is not on the path."""
-    spec = importlib.util.spec_from_file_location(
-        f"autotune_{name}", Path(__file__).with_name(f"{name}.py")
-    )
+def _loaded(file: Path) -> ModuleType:
+    """Return the module in ``file``, whose folder is not on the path."""
+    spec = importlib.util.spec_from_file_location(f"autotune_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise ImportError(name)
+        raise ImportError(file.stem)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-_METERS, _USAGE = _sibling("meters"), _sibling("usage")
+_METERS, _USAGE = (_loaded(Path(__file__).with_name(name)) for name in ("meters.py", "usage.py"))
 # Model.device_type where it is not the provider's own name (onnxruntime-genai 0.18).
 _DEVICE_TYPES = {"dml": "DirectML"}
 # Sampling defaults travel with a model (generation_config.json); they must not decide here.
@@ -338,6 +336,8 @@ def latency(
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Load the model, do what ``request`` asks (latency before score) and return the result."""
     threads = request["threads"] or _USAGE.usable_cores()
+    if request["libraries"]:
+        _loaded(Path(request["libraries"])).load_nvidia_libraries()
     work = request.get("latency")
     meters = work and _METERS.Meters(
         provider=request["provider"],

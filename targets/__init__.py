@@ -22,6 +22,7 @@ from .machine import (
     read_machine,
     usable_cores,
 )
+from .nvidia_libraries import libraries_script, load_nvidia_libraries
 from .proven import ProvenTarget
 from .registry import ENTRY_POINTS, Family, Proof, families, family_named
 from .versions import RUNTIME_FLAVOURS
@@ -70,6 +71,8 @@ __all__ = [
     "find_conflicts",
     "grade_noise",
     "known_facts",
+    "libraries_script",
+    "load_nvidia_libraries",
     "not_applicable",
     "plan_calibration",
     "probe",

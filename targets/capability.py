@@ -77,6 +77,9 @@ _REFUSED = (
 # (``use_webgpu_fp32``; source: _OPTIONS).
 _ACTIVATIONS = {"webgpu": _FP32}
 
+# The provider whose graphs can be recorded and replayed (``enable_cuda_graph``; source: _OPTIONS).
+_GRAPHS_ON = "cuda"
+
 # Architectures whose activations leave the range of fp16; the builder warns of it.
 _FP16_OVERFLOWS = ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
 # 512 gave all-zero output without a word (onnxruntime#28551).
@@ -128,7 +131,9 @@ def stand_in(recipe: Recipe, provider: str = "cpu") -> Recipe:
     """
     halves = (_FP16, _BF16)
     precision = _FP32 if recipe.precision in halves else recipe.precision
-    return replace(recipe, provider=provider, precision=precision, activations=None)
+    return replace(
+        recipe, provider=provider, precision=precision, activations=None, cuda_graph=False
+    )
 
 
 def _computes_in(recipe: Recipe) -> Precision:
@@ -181,6 +186,9 @@ def _proposals(provider: str) -> Sequence[Recipe]:
         # (https://github.com/microsoft/onnxruntime/issues/29849), at a third of the speed.
         plain.append(int4(32, compute=1))
     floats = [Recipe(provider=provider, precision=p) for p in (_FP16, _BF16)]
+    if provider == _GRAPHS_ON:
+        # What small models spend most of a token's time on is launching kernels.
+        floats += [replace(recipe, cuda_graph=True) for recipe in (plain[1], floats[0])]
     last = [int4(32, Algorithm.K_QUANT_MIXED), Recipe(provider=provider, precision=_FP32)]
     return [*plain, *floats, *last]
 
@@ -218,6 +226,8 @@ def _option_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | Non
         if is_float or recipe.activations is not _ACTIVATIONS.get(recipe.provider):
             reason = f"the builder has no {recipe.activations} activations for"
             return f"{reason} {recipe.precision} on {recipe.provider}", _OPTIONS
+    if recipe.cuda_graph and recipe.provider != _GRAPHS_ON:
+        return f"CUDA graphs are for {_GRAPHS_ON}, not for {recipe.provider}", _OPTIONS
     if recipe.precision not in (_INT4, _INT8):
         return None
     if recipe.block_size not in _BLOCK_SIZES:

@@ -76,6 +76,8 @@ class Recipe:
         activations: data type of everything but the weights where it is not the builder's
             own for the provider and precision (quantised: fp32 on the processor, fp16
             elsewhere); for devices that do not compute in that.
+        cuda_graph: the kernels of a token are recorded once and replayed, which spares
+            launching each; for the provider ``cuda``.
     """
 
     provider: str
@@ -86,6 +88,7 @@ class Recipe:
     prune_lm_head: bool = True
     layers: int | None = None
     activations: Precision | None = None
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         wanted = _QUANTISER_OPTIONS.get(self.precision, ())
@@ -115,6 +118,8 @@ class Recipe:
             parts.append(f"l{self.layers}")
         if self.activations is not None:
             parts.append(f"{self.activations}act")
+        if self.cuda_graph:
+            parts.append("graph")
         return "-".join(parts)
 
 

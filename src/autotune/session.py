@@ -40,7 +40,16 @@ from autotune.search import (
 )
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
-from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
+from autotune.targets import (
+    Executor,
+    Machine,
+    Refusal,
+    Target,
+    detected,
+    read_accelerators,
+    read_machine,
+    resolve_targets,
+)
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
 from autotune.units import format_duration
 
@@ -107,7 +116,10 @@ class Session:
         names = ", ".join(t.name for t in self.targets if t.provider in tried)
         processor = self.hardware["processor"]
         cores = processor["usable_cores"]["value"] or "?"
-        return f"{names}: {processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"
+        words = [f"{processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"]
+        if tried != {"cpu"}:
+            words = [*(self.hardware["accelerators"]["nvidia"]["value"] or ()), *words]
+        return f"{names}: {', '.join(words)}"
 
     def bench(self, *, store: ArtifactStore, executor: Executor, log_dir: Path) -> Bench:
         """Return what the steps of this run work with."""
@@ -186,7 +198,7 @@ def prepare(
     _check_disk(estimates, store)
     settings = _settings(config, recipes, source, tokens, estimates)
     _check_budget(settings)
-    hardware = to_plain(machine)
+    hardware = {**to_plain(machine), "accelerators": _accelerators()}
     return Session(
         config=config,
         targets=targets,
@@ -237,6 +249,17 @@ def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
     found = {str(name): str(version) for name, version in capabilities["versions"].items()}
     found["device-class"] = str(capabilities["device_class"])
     return found
+
+
+def _accelerators() -> dict[str, Any]:
+    """Return the names of NVIDIA's devices as a fact, with driver and memory."""
+    found = read_accelerators().nvidia
+    names = tuple(
+        f"{gpu.name.value or 'NVIDIA device'} ({(gpu.memory_bytes.value or 0) / 1e9:.0f} GB,"
+        f" driver {gpu.driver.value or 'unknown'})"
+        for gpu in found.value or ()
+    )
+    return {"nvidia": to_plain(detected(names) if names else found)}
 
 
 def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
@@ -372,6 +395,8 @@ def _record_key(
     for name in ("model", "data", "validation_data", "test_data", "target_report"):
         del asked[name]  # their contents count, not their names
     stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
+    if devices := hardware["accelerators"]["nvidia"]["value"]:
+        stable["accelerators"] = devices
     return digest(
         {
             "config": asked,
