@@ -27,9 +27,9 @@ from autotune.passes import (
     Origin,
     OtherPython,
     resolve_model,
-    training_device,
 )
 from autotune.plain import digest, to_plain
+from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.search import (
     SamplerName,
     SearchSettings,
@@ -45,8 +45,6 @@ from autotune.targets import (
     Machine,
     Refusal,
     Target,
-    detected,
-    read_accelerators,
     read_machine,
     resolve_targets,
 )
@@ -104,7 +102,7 @@ class Session:
     @property
     def all_versions(self) -> dict[str, str]:
         """Versions here and, under ``PROVIDER: LIBRARY``, those of other interpreters."""
-        return _all_versions(self.versions, self.others)
+        return all_versions(self.versions, self.others)
 
     @property
     def device(self) -> str:
@@ -175,8 +173,7 @@ def prepare(
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
     others = _others(targets, executor)
-    versions = _versions(executor.capabilities())
-    versions["training-device"] = training_device(executor, versions, log_path=_log(log_dir))
+    versions = worker_versions(executor, log_path=_log(log_dir))
     source = resolve_model(
         config.model,
         store=store,
@@ -198,7 +195,7 @@ def prepare(
     _check_disk(estimates, store)
     settings = _settings(config, recipes, source, tokens, estimates)
     _check_budget(settings)
-    hardware = {**to_plain(machine), "accelerators": _accelerators()}
+    hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
         config=config,
         targets=targets,
@@ -213,12 +210,12 @@ def prepare(
         versions=versions,
         others=others,
         hardware=hardware,
-        record_key=_record_key(
+        record_key=record_key(
             config=config,
             source=source,
             tokens=tokens,
             workload=workload,
-            versions=_all_versions(versions, others),
+            versions=all_versions(versions, others),
             hardware=hardware,
             target_machine=target_machine,
         ),
@@ -245,23 +242,6 @@ def _task(config: RunConfig) -> Task:
     return task
 
 
-def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
-    found = {str(name): str(version) for name, version in capabilities["versions"].items()}
-    found["device-class"] = str(capabilities["device_class"])
-    return found
-
-
-def _accelerators() -> dict[str, Any]:
-    """Return the names of NVIDIA's devices as a fact, with driver and memory."""
-    found = read_accelerators().nvidia
-    names = tuple(
-        f"{gpu.name.value or 'NVIDIA device'} ({(gpu.memory_bytes.value or 0) / 1e9:.0f} GB,"
-        f" driver {gpu.driver.value or 'unknown'})"
-        for gpu in found.value or ()
-    )
-    return {"nvidia": to_plain(detected(names) if names else found)}
-
-
 def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
     """Return the interpreters of targets that are not this one, by provider."""
     found = {}
@@ -271,15 +251,6 @@ def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPyt
             runtime = {n: v for n, v in versions.items() if n.startswith("onnxruntime")}
             found[target.provider] = OtherPython(interpreter=target.interpreter, versions=runtime)
     return found
-
-
-def _all_versions(versions: Mapping[str, str], others: Mapping[str, OtherPython]) -> dict[str, str]:
-    theirs = {
-        f"{provider}: {library}": version
-        for provider, other in others.items()
-        for library, version in other.versions.items()
-    }
-    return {**versions, **theirs}
 
 
 def _recipes(
@@ -375,36 +346,3 @@ def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
             (workdir / "train.json").write_text(text, encoding="utf-8")
             origin = Origin(key=key, name="data", parameters={}, inputs={}, versions={})
             return store.commit(workdir, origin, facts={"task": tokens.digest}, seconds=0.0)
-
-
-def _record_key(
-    *,
-    config: RunConfig,
-    source: ModelSource,
-    tokens: TokenizedTask,
-    workload: Workload,
-    versions: Mapping[str, str],
-    hardware: Mapping[str, Any],
-    target_machine: TargetMachine | None,
-) -> str:
-    """Return the key of the record: everything that a planner's decisions depend on.
-
-    Machine facts that change from minute to minute (load, free memory) are left out.
-    """
-    asked = to_plain(config)
-    for name in ("model", "data", "validation_data", "test_data", "target_report"):
-        del asked[name]  # their contents count, not their names
-    stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
-    if devices := hardware["accelerators"]["nvidia"]["value"]:
-        stable["accelerators"] = devices
-    return digest(
-        {
-            "config": asked,
-            "model": source.artifact.digest,
-            "data": tokens.digest,
-            "workload": workload.digest,
-            "versions": dict(versions),
-            "machine": stable,
-            **({"census": target_machine.census.digest} if target_machine else {}),
-        }
-    )
