@@ -103,7 +103,7 @@ class Training:
         return self.log.values
 
     def advance(self, stop: int) -> None:
-        """Go on to ``stop`` steps, with a line on standard output every few seconds.
+        """Go on to ``stop`` steps, with lines on standard output.
 
         Raises:
             DivergedError: the loss of a step is not finite; on a processor that step is
@@ -115,13 +115,16 @@ class Training:
             for step, indices in self.plan.batches(self.step, stop):
                 self._take(step, [self.examples[i] for i in indices])
                 if self.speed.is_due:
-                    self.log.read()
-                    print(
-                        self.speed.line(step=self.step, stop=stop, loss=self.losses[-1]), flush=True
-                    )
-            self.log.read()
-            _finish(self.base.device)
+                    self._say(stop)
+            self._say(stop)
             self.speed.stop()
+
+    def _say(self, stop: int) -> None:
+        self.log.read()
+        if self.base.device.type == "cuda":
+            torch.cuda.synchronize()
+        if self.speed.steps:
+            print(self.speed.line(step=self.step, stop=stop, loss=self.losses[-1]), flush=True)
 
     def _take(self, step: int, batch: Sequence[Example]) -> None:
         self.log.add(self._gradients(step, batch))
@@ -259,12 +262,6 @@ def _speed_log(base: PreTrainedModel, weights: Mapping[str, nn.Parameter]) -> Sp
         flops_per_answer_token=4 * of_head,
         peak=product_rate(base.device.type, base.dtype),
     )
-
-
-def _finish(device: torch.device) -> None:
-    """Wait until the device has done what was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextmanager
