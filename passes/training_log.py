@@ -126,8 +126,9 @@ class SpeedLog:
         """Return where a training to ``stop`` steps is; the device has to be done with ``step``."""
         self._said = time.perf_counter()
         left = (stop - step) * self.seconds / max(1, self.steps)
+        rest = f"about {format_duration(left)} to go" if left else format_duration(self.seconds)
         return (
             f"step {step} of {stop}: loss {loss:.3f}, {self.tokens_per_s or 0:.0f} tokens/s,"
             f" {100 * (self.peak_share or 0):.1f} % of the {self.peak / 1e9:.0f} GFLOP/s"
-            f" that matrix products reach here, about {format_duration(left)} to go"
+            f" that matrix products reach here, {rest}"
         )
