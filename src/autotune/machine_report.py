@@ -37,6 +37,7 @@ from autotune.targets import (
     Machine,
     ProvenTarget,
     calibrate,
+    device_reasons,
     disturbance,
     find_conflicts,
     grade_noise,
@@ -44,6 +45,7 @@ from autotune.targets import (
     read_accelerators,
     read_conditions,
     read_machine,
+    read_nvidia,
     survey,
 )
 
@@ -164,6 +166,7 @@ def _calibrate(
     with measurement_lock(what="the calibration", on_wait=progress.line):
         names = ", ".join(one.family.name for one in proven)
         progress.working(f"calibrate {names} (at most {request.limit_s:.0f} s)", silent=True)
+        gpus_before = read_nvidia()
         before, began = read_conditions(), time.monotonic()
         devices = [
             calibrate(
@@ -174,11 +177,15 @@ def _calibrate(
             for one in proven
         ]
         seconds = time.monotonic() - began
-        after = read_conditions()
+        after, gpus_after = read_conditions(), read_nvidia()
     progress.rest()
     noise = tuple(_noise(devices, seed=request.seed))
     during = disturbance(before, after, seconds=seconds, usable_cores=usable)
-    grade, reasons = grade_noise(during, max((one.floor for one in noise), default=None))
+    grade, reasons = grade_noise(
+        during,
+        max((one.floor for one in noise), default=None),
+        of_devices=device_reasons(gpus_before, gpus_after, seconds=seconds),
+    )
     states = {"before": before, "after": after, "during": during}
     return Calibration(
         devices=tuple(devices),
