@@ -11,7 +11,7 @@ from .calibrate_grade import (
 from .calibrate_graph import OPERATORS, Product, product_model
 from .capability import check as check_recipe
 from .capability import recipes as recipes_for
-from .capability import stand_in
+from .capability import stand_in, types_to_prove
 from .conditions import Conditions, read_conditions
 from .conflict import Conflict, find_conflicts
 from .contract import Architecture, Executor, Job, JobResult, JobStatus, Refusal, Target
@@ -93,6 +93,7 @@ __all__ = [
     "resolve_targets",
     "stand_in",
     "survey",
+    "types_to_prove",
     "unknown",
     "unmet_cuda",
     "usable_cores",

@@ -36,10 +36,10 @@ _FIRST_LOOK = (16, 256, 256)
 # One row against a matrix of 268 MB and one of 1 GiB: larger than the caches of any GPU.
 _DEVICE_READS = (8192, 16384)
 # A data-centre card does the above in a time that its start is a part of: a product of
-# 550 GFLOP, and reads of 1 GiB in a row (a cache of 50 MB may hold a twentieth of one).
-# Half precision too, because cuBLAS has other kernels for it; the faster one counts.
+# 550 GFLOP, and reads of 1 GiB and half of it in a row (a cache of 50 MB may hold a twentieth
+# or a tenth). Half precision too, because cuBLAS has other kernels for it; the faster counts.
 _CUDA_SHAPES = (*_DEVICE_SHAPES, (4096, 8192, 8192))
-_CUDA_READS = (("fp32", 16384), ("fp16", 24576))
+_CUDA_READS = (("fp32", 16384), ("fp16", 16384))
 _CUDA_SMALL_READS = (("fp32", 8192),)
 # Root mean square of stored quantised weights less their zero point, by bits: scales are
 # divided by it, so that a chain of products stays in the range of fp16.

@@ -78,7 +78,7 @@ class MachineRequest:
         asks: families to prove by interpreter; None is every known one.
         calibrates: measure bandwidth, products and noise.
         asserted: what a person says of the machine, by name.
-        limit_s: of the whole calibration, all devices together.
+        limit_s: of the calibration of one target, the start of its process included.
         seed: of contents, orders and the bootstrap.
     """
 
@@ -162,10 +162,11 @@ def _calibrate(
 ) -> Calibration:
     """Return what the devices reach, one after another, nothing of ours beside them."""
     usable = machine.processor.usable_cores.value or 1.0
-    share_s = max(_LEAST_S, request.limit_s / len(proven) - _START_S)
+    share_s = max(_LEAST_S, request.limit_s - _START_S)
     with measurement_lock(what="the calibration", on_wait=progress.line):
         names = ", ".join(one.family.name for one in proven)
-        progress.working(f"calibrate {names} (at most {request.limit_s:.0f} s)", silent=True)
+        longest_s = request.limit_s * len(proven)
+        progress.working(f"calibrate {names} (at most {longest_s:.0f} s)", silent=True)
         gpus_before = read_nvidia()
         before, began = read_conditions(), time.monotonic()
         devices = [

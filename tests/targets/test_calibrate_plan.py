@@ -98,10 +98,10 @@ def test_cuda_keeps_its_arrays_and_does_enough_for_a_data_centre_card() -> None:
     assert largest > 4e12  # milliseconds of the fastest card there is, where a start takes 0.03 ms
     reads = [one for one in plan.products if one.is_read]
     assert {one.label for one in reads} == {"fp32", "fp16"}
-    # What a cache of 50 MB holds of a weight is a twentieth at most.
-    assert all(one.weight_bytes / one.repeat > 20 * 50e6 for one in reads)
+    # What a cache of 50 MB holds of a weight is a tenth at most.
+    assert all(one.weight_bytes / one.repeat > 10 * 50e6 for one in reads)
     assert {one.accuracy_level for one in plan.products if not one.is_read} == {0}
-    small = plan_on(unproven("cuda"), cache=2**21, available=2**31)
+    small = plan_on(unproven("cuda"), cache=2**21, available=2**30)
     assert [one.k for one in small.products if one.is_read] == [8192]
 
 
