@@ -13,7 +13,7 @@ from autotune.candidate import Algorithm, Precision, Recipe
 
 from .contract import Architecture, Refusal
 
-__all__ = ["check", "recipes", "stand_in"]
+__all__ = ["check", "recipes", "stand_in", "types_to_prove"]
 
 _GENAI = "https://github.com/microsoft/onnxruntime-genai"
 # The list of "valid precision + execution provider combinations" that the builder prints.
@@ -121,6 +121,17 @@ def recipes(
         else:
             left_out.append(refusal)
     return kept, left_out
+
+
+def types_to_prove(provider: str) -> tuple[str, ...]:
+    """Return the data types of activations that a device of ``provider`` may lack.
+
+    Half precision is what graphs for accelerators have; bf16 where recipes have it.
+    """
+    if provider == "cpu":
+        return ()
+    has_bf16 = _BF16 in _SUPPORTED.get(provider, ())
+    return (str(_FP16), str(_BF16)) if has_bf16 else (str(_FP16),)
 
 
 def stand_in(recipe: Recipe, provider: str = "cpu") -> Recipe:

@@ -7,14 +7,18 @@ compiled in cost nothing. A crash while a provider starts ends its child only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from autotune.errors import HardwareError, RunError, UsageError
 
+from .capability import types_to_prove
 from .conflict import Conflict, find_conflicts
 from .contract import Executor, Job, JobResult, Target
+from .cuda_needs import advice, unmet
+from .fact import Fact
+from .gpu import Gpu, read_nvidia
 from .registry import (
     Family,
     Proof,
@@ -28,6 +32,7 @@ __all__ = ["Finding", "FindingStatus", "detect", "resolve_targets", "survey"]
 
 _PROOF_TIMEOUT_S = 60.0
 _CPU = "cpu"
+_CUDA = "CUDAExecutionProvider"
 _MESSAGE_CHARS = 160
 
 FindingStatus = Literal["proven", "absent", "fell_back", "failed"]
@@ -75,6 +80,7 @@ def survey(
     *,
     interpreter: str = sys.executable,
     known: Iterable[Family] | None = None,
+    read_gpus: Callable[[], Fact[tuple[Gpu, ...]]] = read_nvidia,
 ) -> list[Finding]:
     """Return a finding for every known family; ``executor`` must have no other job.
 
@@ -82,6 +88,8 @@ def survey(
         executor: runs the proofs.
         interpreter: Python to ask.
         known: families, the registry's by default.
+        read_gpus: what the NVIDIA driver lists; a device that this interpreter's runtime
+            cannot use is pointed out.
 
     Raises:
         HardwareError: the interpreter cannot be run, or its packages exclude each other.
@@ -91,9 +99,19 @@ def survey(
     available: tuple[str, ...] | None = None
     for family in table:
         ask = _Ask(family=family, interpreter=interpreter)
-        findings.append(_find(ask, executor=executor, available=available))
-        available = findings[-1].available or available
+        found = _find(ask, executor=executor, available=available)
+        findings.append(_with_advice(found, read_gpus))
+        available = found.available or available
     return findings
+
+
+def _with_advice(found: Finding, read_gpus: Callable[[], Fact[tuple[Gpu, ...]]]) -> Finding:
+    """Return ``found``; an absent CUDA with what its owner could do for a device that is here."""
+    is_for_nvidia = found.family.onnxruntime_name == _CUDA
+    if not is_for_nvidia or found.status != "absent" or not is_for_this_platform(found.family):
+        return found
+    words = advice(read_gpus(), found.family.install)
+    return replace(found, reason=f"{found.reason}; {words}") if words else found
 
 
 def resolve_targets(
@@ -159,13 +177,16 @@ def _find(ask: _Ask, *, executor: Executor, available: Sequence[str] | None = No
     if missing:
         return _not_proven(ask, "absent", missing)
     result = _prove(ask, executor)
+    told = _ask_cuda(ask, executor)
     if result.status != "ok":
-        return _not_proven(ask, *_explain(ask.family, result, capabilities))
+        status, reason = _explain(ask.family, result, capabilities)
+        words = unmet(told, read_nvidia()) if told and status != "absent" else ""
+        return _not_proven(ask, status, f"{reason}: {words}" if words else reason)
     proof = Proof(
         onnxruntime=result.value["onnxruntime"],
         nodes=result.value["nodes"],
         available=tuple(result.value["available"]),
-        devices=tuple(result.value["devices"]),
+        devices=(*result.value["devices"], *_cuda_devices(told)),
         versions=capabilities["versions"],
         refused_types=result.value["refused_types"],
     )
@@ -224,15 +245,48 @@ def _not_in_build(family: Family, capabilities: Mapping[str, Any], available: st
 
 
 def _prove(ask: _Ask, executor: Executor) -> JobResult:
-    handle = executor.submit(
+    family = ask.family
+    return _alone(
+        executor,
         Job(
-            name=f"prove {ask.family.name}",
+            name=f"prove {family.name}",
             entry="autotune.targets.prove_child",
-            payload={"provider": ask.family.onnxruntime_name},
+            payload={
+                "provider": family.onnxruntime_name,
+                "types": types_to_prove(family.provider),
+            },
             interpreter=ask.interpreter,
             timeout_s=_PROOF_TIMEOUT_S,
-        )
+        ),
     )
+
+
+def _ask_cuda(ask: _Ask, executor: Executor) -> Mapping[str, Any]:
+    """Return what CUDA's libraries say there; nothing for other providers, or if it failed."""
+    if ask.family.onnxruntime_name != _CUDA:
+        return {}
+    result = _alone(
+        executor,
+        Job(
+            name="ask CUDA",
+            entry="autotune.targets.cuda_child",
+            payload={},
+            interpreter=ask.interpreter,
+            timeout_s=_PROOF_TIMEOUT_S,
+        ),
+    )
+    told: Mapping[str, Any] = result.value if result.status == "ok" else {}
+    return told
+
+
+def _cuda_devices(told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the devices that the runtime can choose from, with the versions that it uses."""
+    used = {name: told[name] for name in ("cuda", "cudnn", "driver_cuda") if told.get(name)}
+    return [{**device, **used} for device in told.get("devices", ())]
+
+
+def _alone(executor: Executor, job: Job) -> JobResult:
+    handle = executor.submit(job)
     result = executor.poll()
     if result is None or result.handle != handle:
         raise RunError("A target can be proven only while the executor has no other job.")
