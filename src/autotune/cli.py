@@ -33,6 +33,7 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
+_TRAINING = "Training"
 _FAILED = 4
 _MOST_SEED = 2**32 - 1  # a training packs it with the step into torch's 64 bits
 
@@ -138,6 +139,21 @@ def tune(  # the flags of DESIGN.md, one argument each
     sampler: Annotated[
         str, typer.Option(help="tpe, nsgaii, gp, random or grid.", rich_help_panel=_RUN)
     ] = "tpe",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="lora, qlora or both.  [default: qlora too where it helps; --dry-run says why]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    merge_bases: Annotated[
+        str | None,
+        typer.Option(
+            help="Of qlora: full, dequantized (what its training saw) or both."
+            "  [default: dequantized]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=_MOST_SEED, help="Of everything.", rich_help_panel=_RUN)
     ] = 0,
@@ -178,6 +194,7 @@ def tune(  # the flags of DESIGN.md, one argument each
         _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
+    from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
 
     maxima = {
         "latency.p95": max_latency,
@@ -201,6 +218,7 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
+        trainings=read_trainings(methods=methods, merge_bases=merge_bases),
     )
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time

@@ -215,6 +215,11 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis=f"{estimates.tokens_per_s:.0f} tokens/s",
         ),
         PlanRow(
+            what="ways of training",
+            estimate=", ".join(settings.space.methods),
+            basis=session.offer.reason,
+        ),
+        PlanRow(
             what="trainings started / finished",
             estimate=f"at least {settings.min_started} / {settings.min_full}",
             basis="further ones while the budget lasts",

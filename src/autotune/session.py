@@ -45,10 +45,12 @@ from autotune.targets import (
     Machine,
     Refusal,
     Target,
+    read_accelerators,
     read_machine,
     resolve_targets,
 )
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
+from autotune.trainings import Offer, Trainer, offer
 from autotune.units import format_duration
 
 __all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
@@ -79,6 +81,7 @@ class Session:
         versions: of the libraries here that shape results.
         others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
+        offer: methods of training that may be tried, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
     """
@@ -95,6 +98,7 @@ class Session:
     settings: SearchSettings
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
+    offer: Offer
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
@@ -193,7 +197,11 @@ def prepare(
     if target_machine is not None:  # what was measured there costs nothing here
         estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
     _check_disk(estimates, store)
-    settings = _settings(config, recipes, source, tokens, estimates)
+    offered = offer(
+        config.trainings, _trainer(machine, versions), parameters=source.architecture.parameters
+    )
+    space = _space(config, offered, estimates)
+    settings = _settings(config, recipes, source, tokens=tokens, estimates=estimates, space=space)
     _check_budget(settings)
     hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
@@ -210,6 +218,7 @@ def prepare(
         versions=versions,
         others=others,
         hardware=hardware,
+        offer=offered,
         record_key=record_key(
             config=config,
             source=source,
@@ -306,19 +315,42 @@ def _check_budget(settings: SearchSettings) -> None:
         )
 
 
+def _trainer(machine: Machine, versions: Mapping[str, str]) -> Trainer:
+    device, memory = versions["training-device"], machine.memory
+    if device == "cpu":
+        n_bytes = memory.limit_bytes.value or memory.total_bytes.value
+    else:  # torch trains on the first; others may be larger
+        n_bytes = next(
+            (gpu.memory_bytes.value for gpu in read_accelerators().nvidia.value or ()), None
+        )
+    return Trainer(device=device, memory_bytes=n_bytes, versions=versions)
+
+
+def _space(config: RunConfig, offered: Offer, estimates: Estimates) -> SearchSpace:
+    return SearchSpace(
+        methods=offered.methods,
+        alpha_ratios=_ALPHA_RATIOS,
+        epochs=(estimates.epochs,),
+        merge_bases=config.trainings.merge_bases,
+        seed=config.seed,
+    )
+
+
 def _settings(
     config: RunConfig,
     recipes: tuple[Recipe, ...],
     source: ModelSource,
+    *,
     tokens: TokenizedTask,
     estimates: Estimates,
+    space: SearchSpace,
 ) -> SearchSettings:
     return SearchSettings(
         recipes=recipes,
         constraints=config.constraints,
         budget_s=config.budget_s,
         max_trials=config.max_trials,
-        space=SearchSpace(alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed),
+        space=space,
         parameters=source.architecture.parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,

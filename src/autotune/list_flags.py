@@ -1,17 +1,18 @@
-"""Lists on the command line of a sweep: read, checked, and turned into a space."""
+"""Lists on the command line: read, checked, and for a sweep turned into a space."""
 
 from __future__ import annotations
 
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from autotune.candidate import MergeBase, Method
 from autotune.errors import UsageError
 from autotune.search import SearchSpace
+from autotune.trainings import Trainings
 
-__all__ = ["read_names", "read_space"]
+__all__ = ["read_merge_bases", "read_methods", "read_names", "read_space", "read_trainings"]
 
 T = TypeVar("T", str, float, int)
 
@@ -27,15 +28,45 @@ def read_space(
     if not (math.isfinite(epochs) and epochs > 0):
         raise UsageError(f"--epochs must be finite and greater than zero, got {epochs!r}.")
     return SearchSpace(
-        methods=cast("tuple[Method, ...]", _choices("--methods", methods, get_args(Method))),
+        methods=read_methods(methods),
         learning_rates=_values("--learning-rates", learning_rates, _rate),
         ranks=_values("--ranks", ranks, _rank),
-        merge_bases=cast(
-            "tuple[MergeBase, ...]", _choices("--merge-bases", merge_bases, get_args(MergeBase))
-        ),
+        merge_bases=read_merge_bases(merge_bases),
         epochs=(epochs,),
         seed=seed,
     )
+
+
+def read_trainings(*, methods: str | None, merge_bases: str | None) -> Trainings:
+    """Return what the flags say about training; None is a flag that was not given.
+
+    Raises:
+        UsageError: as ``read_names``, or an unknown value.
+    """
+    given: dict[str, Any] = {}
+    if methods is not None:
+        given["methods"] = read_methods(methods)
+    if merge_bases is not None:
+        given["merge_bases"] = read_merge_bases(merge_bases)
+    return Trainings(**given)
+
+
+def read_methods(text: str) -> tuple[Method, ...]:
+    """Return the methods of ``--methods``.
+
+    Raises:
+        UsageError: as ``read_names``, or an unknown one.
+    """
+    return cast("tuple[Method, ...]", _choices("--methods", text, get_args(Method)))
+
+
+def read_merge_bases(text: str) -> tuple[MergeBase, ...]:
+    """Return the bases of ``--merge-bases``.
+
+    Raises:
+        UsageError: as ``read_names``, or an unknown one.
+    """
+    return cast("tuple[MergeBase, ...]", _choices("--merge-bases", text, get_args(MergeBase)))
 
 
 def read_names(flag: str, text: str) -> tuple[str, ...]:
