@@ -140,7 +140,7 @@ def test_the_proof_tells_why_a_provider_did_not_run(
 def test_words_of_the_runtime_are_shown_without_folders_of_this_machine() -> None:
     ending: Any = importlib.import_module("autotune.targets.detect")._ending
     message = (
-        "/build/bridge.cc:2043 Failed to load library /home/me/lib/libprovider.so with error:\n"
+        "/build/bridge.cc:2043 Failed to load library /opt/x/lib/libprovider.so with error:\n"
         " libcublas.so.13: no such file, see https://onnxruntime.ai/docs/requirements.html."
     )
     assert ending(message) == (
