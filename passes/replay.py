@@ -107,6 +107,16 @@ class _Recording:
     gradients: tuple[torch.Tensor | None, ...]
 
 
+def _clean_up(stream: torch.cuda.Stream) -> None:
+    """Undo what torch leaves behind when recording fails: its stream, and random numbers that
+    are drawn in recordings only.
+    """
+    torch.cuda.set_stream(stream)
+    generator = torch.cuda.default_generators[stream.device.index]
+    fresh = torch.Generator(device=stream.device)
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())
+
+
 class Recordings:
     """Gradients of batches on a GPU: the first two of a shape as ever, then from a recording.
 
@@ -172,8 +182,10 @@ class Recordings:
         try:
             with torch.cuda.graph(graph, pool=self._pool):
                 loss = self._step(batch)
-        finally:
-            torch.cuda.set_stream(current)  # torch leaves its own in place when recording fails
+        except RuntimeError as error:
+            _clean_up(current)
+            # What failed first; leaving the recording fails after it, and says less.
+            raise RuntimeError(str(error.__context__ or error)) from error
         # Recordings are replayed one at a time and read at once, so they share their memory.
         self._pool = graph.pool()
         gradients = tuple(weight.grad for weight in self._weights)

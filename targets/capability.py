@@ -26,7 +26,7 @@ _INT8, _INT4 = Precision.INT8, Precision.INT4
 # Precisions that are built and run, by provider in the builder's spelling (source: _VALID).
 _SUPPORTED: dict[str, tuple[Precision, ...]] = {
     "cpu": (_FP32, _INT8, _INT4),
-    "cuda": (_FP32, _FP16, _BF16, _INT8, _INT4),
+    "cuda": (_FP16, _BF16, _INT8, _INT4),
     "dml": (_FP16, _INT4),
     "webgpu": (_INT8, _INT4),
     "NvTensorRtRtx": (_FP16, _BF16),
@@ -56,6 +56,13 @@ _REFUSED = (
         precision=_BF16,
         reason="the graph builds but does not load: the CPU provider has no bfloat16 Where"
         " (seen with 0.18.0)",
+        source=_VALID,
+    ),
+    _Row(
+        provider="cuda",
+        precision=_FP32,
+        reason="the graph builds but does not load: its outputs present.N.key are made by no node"
+        " (seen with 0.18.0 on an H200 and off it)",
         source=_VALID,
     ),
     _Row(

@@ -6,6 +6,7 @@ compiled in cost nothing. A crash while a provider starts ends its child only.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ _PROOF_TIMEOUT_S = 60.0
 _CPU = "cpu"
 _CUDA = "CUDAExecutionProvider"
 _MESSAGE_CHARS = 160
+_FOLDERS = re.compile(r"(?<![\w:/])(?:/[^\s/]+)+/")
 
 FindingStatus = Literal["proven", "absent", "fell_back", "failed"]
 
@@ -177,10 +179,10 @@ def _find(ask: _Ask, *, executor: Executor, available: Sequence[str] | None = No
     if missing:
         return _not_proven(ask, "absent", missing)
     result = _prove(ask, executor)
-    told = _ask_cuda(ask, executor)
+    told = {} if result.error.startswith("not_in_build") else _ask_cuda(ask, executor)
     if result.status != "ok":
-        status, reason = _explain(ask.family, result, capabilities)
-        words = unmet(told, read_nvidia()) if told and status != "absent" else ""
+        status, reason, words = _explain(ask.family, result, capabilities)
+        words = unmet(told, read_nvidia()) or words
         return _not_proven(ask, status, f"{reason}: {words}" if words else reason)
     proof = Proof(
         onnxruntime=result.value["onnxruntime"],
@@ -295,18 +297,20 @@ def _alone(executor: Executor, job: Job) -> JobResult:
 
 def _explain(
     family: Family, result: JobResult, capabilities: Mapping[str, Any]
-) -> tuple[FindingStatus, str]:
+) -> tuple[FindingStatus, str, str]:
+    """Return what became of the proof, in our words and in the runtime's own, if it has any."""
     kind, _, message = result.error.partition(": ")
+    name = family.onnxruntime_name
     if kind == "not_in_build":
-        return "absent", _not_in_build(family, capabilities, message)
+        return "absent", _not_in_build(family, capabilities, message), ""
     if kind == "fell_back":
-        return "fell_back", f"{family.onnxruntime_name} left its node to another provider"
-    return "failed", f"{family.onnxruntime_name} did not run one node: {_ending(message or kind)}"
+        return "fell_back", f"{name} left its node to another provider", _ending(message)
+    return "failed", f"{name} did not run one node", _ending(message or kind)
 
 
 def _ending(message: str) -> str:
-    """Return one line of a native message; what matters stands at its end."""
-    line = " ".join(message.split()).rstrip(".")
+    """Return one line of a native message; what matters stands at its end, folders do not."""
+    line = _FOLDERS.sub("", " ".join(message.split())).rstrip(".")
     return line if len(line) <= _MESSAGE_CHARS else f"... {line[-_MESSAGE_CHARS:]}"
 
 

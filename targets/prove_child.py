@@ -8,10 +8,13 @@ back to the CPU without an error, so the profile of a real run is the proof.
 from __future__ import annotations
 
 import collections
+import contextlib
 import importlib
 import json
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,27 @@ def _devices(ort: Any, provider: str) -> list[dict[str, str]]:
     ]
 
 
+@contextlib.contextmanager
+def _native_errors(found: list[str]) -> Iterator[None]:
+    """Add the errors that onnxruntime prints meanwhile; the lines still reach the log.
+
+    A provider that cannot be loaded is an error there and no exception.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            text = file.read().decode("utf-8", errors="replace")
+            sys.stderr.write(text)
+            found += [line for line in text.splitlines() if "[E:onnxruntime" in line]
+
+
 def prove(payload: dict[str, Any]) -> dict[str, Any]:
     """Return versions, nodes per provider, devices and the data types that
     ``payload["provider"]`` does not compute in, of those in ``payload["types"]``.
@@ -185,13 +209,17 @@ def prove(payload: dict[str, Any]) -> dict[str, Any]:
         raise ProofError("not_in_build", ", ".join(available))
     if provider.startswith(("CUDA", "NvTensor")) and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # finds the CUDA libraries that pip installed
+    printed: list[str] = []
     try:
-        nodes = _run(ort, provider, payload.get("options", {}))
+        with _native_errors(printed):
+            nodes = _run(ort, provider, payload.get("options", {}))
     except _errors() as error:
-        kind = "fell_back" if _FALLBACK_WORDS in str(error) else "failed"
-        raise ProofError(kind, f"{type(error).__name__}: {error}") from error
+        if _FALLBACK_WORDS not in str(error):
+            raise ProofError("failed", f"{type(error).__name__}: {error}") from error
+        causes = [line for line in printed if _FALLBACK_WORDS not in line]
+        raise ProofError("fell_back", causes[0] if causes else "") from error
     if not nodes.get(provider):
-        raise ProofError("fell_back", ", ".join(nodes) or "none")
+        raise ProofError("fell_back", "")
     return {
         "onnxruntime": ort.__version__,
         "available": available,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -134,6 +135,18 @@ def test_the_proof_tells_why_a_provider_did_not_run(
     if result.status == "ok" or "Cuda" in result.error:
         pytest.skip(f"{provider} is usable here")
     assert result.error.startswith(f"{kind}: ")
+
+
+def test_words_of_the_runtime_are_shown_without_folders_of_this_machine() -> None:
+    ending: Any = importlib.import_module("autotune.targets.detect")._ending
+    message = (
+        "/build/bridge.cc:2043 Failed to load library /opt/x/lib/libprovider.so with error:\n"
+        " libcublas.so.13: no such file, see https://onnxruntime.ai/docs/requirements.html."
+    )
+    assert ending(message) == (
+        "bridge.cc:2043 Failed to load library libprovider.so with error:"
+        " libcublas.so.13: no such file, see https://onnxruntime.ai/docs/requirements.html"
+    )
 
 
 @needs_runtime
