@@ -1,6 +1,6 @@
 """Passes: steps that turn artifacts into artifacts, and the store that keeps them."""
 
-from .architectures import EXPORTABLE, read_architecture
+from .architectures import EXPORTABLE, layer_names, read_architecture
 from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
@@ -33,6 +33,7 @@ __all__ = [
     "content_digest",
     "default_root",
     "folder_artifact",
+    "layer_names",
     "parse_wheel_spec",
     "pass_class",
     "pass_key",

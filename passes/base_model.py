@@ -53,20 +53,24 @@ def load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 # One entry: a worker trains adapters of one model, and two copies could exhaust memory.
-_LOADED: dict[tuple[str, Method, Compute], PreTrainedModel] = {}
+_LOADED: dict[tuple[str, Method, Compute, bool], PreTrainedModel] = {}
 
 
-def training_base(path: Path, method: Method, compute: Compute) -> PreTrainedModel:
+def training_base(
+    path: Path, method: Method, compute: Compute, *, double_quant: bool = True
+) -> PreTrainedModel:
     """Return the frozen base for training with ``method``; loaded once per process.
+
+    ``double_quant`` rounds the scales of a 4-bit base too.
 
     Raises:
         UsageError: qlora without bitsandbytes.
     """
-    key = (str(path.resolve()), method, compute)
+    key = (str(path.resolve()), method, compute, double_quant)
     if key not in _LOADED:
         _LOADED.clear()
         if method == "qlora":
-            _LOADED[key] = _load_nf4(path, compute)
+            _LOADED[key] = _load_nf4(path, compute, double_quant=double_quant)
         else:
             _LOADED[key] = load_model(path, compute.dtype)
             nn.Module.to(_LOADED[key], compute.device)
@@ -83,7 +87,7 @@ def make_room(device: torch.device) -> None:
     give_back_memory()
 
 
-def _load_nf4(path: Path, compute: Compute) -> PreTrainedModel:
+def _load_nf4(path: Path, compute: Compute, *, double_quant: bool) -> PreTrainedModel:
     try:
         import bitsandbytes  # noqa: F401, PLC0415 - asked here for a clear answer
     except ImportError as error:
@@ -97,7 +101,7 @@ def _load_nf4(path: Path, compute: Compute) -> PreTrainedModel:
     quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_use_double_quant=double_quant,
         bnb_4bit_compute_dtype=compute.dtype,
     )
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

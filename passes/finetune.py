@@ -92,7 +92,9 @@ class FinetunePass:
         if "checkpoint" in inputs:
             state = json.loads((inputs["checkpoint"] / "state.json").read_text(encoding="utf-8"))
             used = compute.checkpoint_compute(used, state["dtype"])
-        base = base_model.training_base(inputs["model"], self.adapter.method, used)
+        base = base_model.training_base(
+            inputs["model"], self.adapter.method, used, double_quant=self.adapter.double_quant
+        )
         watch.lap("load")
         with lora.adapted(base, self.adapter) as peft_model:
             training = Training(

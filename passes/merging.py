@@ -113,7 +113,12 @@ def _merge_exactly(
     base = load_model(model_dir, torch.float32)
     if merge_base == "dequantized":
         state = json.loads((adapter_dir.parent / "state.json").read_text(encoding="utf-8"))
-        _round_to_nf4(base, getattr(torch, state["dtype"]), device=state["device"])
+        _round_to_nf4(
+            base,
+            getattr(torch, state["dtype"]),
+            device=state["device"],
+            double_quant=state["adapter"]["double_quant"],
+        )
     with quiet_peft():
         adapted = PeftModel.from_pretrained(base, adapter_dir)
     watch.lap("load")
@@ -177,7 +182,9 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _round_to_nf4(model: PreTrainedModel, dtype: torch.dtype, *, device: str) -> None:
+def _round_to_nf4(
+    model: PreTrainedModel, dtype: torch.dtype, *, device: str, double_quant: bool
+) -> None:
     """Replace linear weights by what a qlora training in ``dtype`` on ``device`` computes with.
 
     Means and scales are sums, in another order on a GPU, so it is done where the training
@@ -197,7 +204,7 @@ def _round_to_nf4(model: PreTrainedModel, dtype: torch.dtype, *, device: str) ->
         if isinstance(module, nn.Linear) and module is not head:
             weight = module.weight.data.to(device=device, dtype=dtype)
             packed, state = quantizer.quantize_4bit(
-                weight, compress_statistics=True, quant_type="nf4"
+                weight, compress_statistics=double_quant, quant_type="nf4"
             )
             module.weight.data = quantizer.dequantize_4bit(packed, state).float().cpu()
     give_back_memory()

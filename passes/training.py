@@ -38,7 +38,6 @@ __all__ = ["Training"]
 
 _OPTIMIZER = "optimizer.safetensors"
 _STATE = "state.json"
-_CLIP_NORM = 1.0
 # Operations of a step's products per trained weight tensor. Below, a GPU waits for the
 # fifteen kernels or so that come with each of them to be asked for: about 75 µs.
 _REPLAYED_BELOW = 5e9
@@ -130,7 +129,8 @@ class Training:
         self.log.add(self._gradients(step, batch))
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate_at(step)
-        nn.utils.clip_grad_norm_(self.weights.values(), _CLIP_NORM)
+        if self.adapter.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.weights.values(), self.adapter.clip_norm)
         self.optimizer.step()
         self.step = step + 1
         self.speed.add(

@@ -162,7 +162,12 @@ def test_ways_of_training_are_read_and_kept(tmp_path: Path) -> None:
     config.save(tmp_path / "run.json")
     assert RunConfig.load(tmp_path / "run.json").trainings == asked
     with pytest.raises(UsageError, match="--methods has no 'dora'"):
-        read_trainings(methods="dora", merge_bases=None)
+        read_trainings(methods="dora")
+    with pytest.raises(UsageError, match="--schedule is one of cosine, linear, constant"):
+        read_trainings(schedule="linear,cosine")
+    options = read_trainings(target_modules="mlp,q_proj+v_proj", clip_norm=0.0, steps=90)
+    assert options.target_modules == ("mlp", "q_proj+v_proj")
+    assert (options.clip_norm, options.steps, options.epochs) == (None, 90, None)
 
 
 def test_every_flag_reaches_the_configuration() -> None:

@@ -28,3 +28,9 @@ def test_a_larger_model_trains_slower_on_either() -> None:
     for one in (CPU, GPU):
         large = replace(one, parameters=1_700_000_000)
         assert large.estimate(RECIPES, None).tokens_per_s < one.estimate(RECIPES, None).tokens_per_s
+
+
+def test_a_length_that_was_asked_for_is_not_cut_to_the_budget() -> None:
+    free, asked = CPU.estimate(RECIPES, 300.0), CPU.estimate(RECIPES, 300.0, epochs=5.0)
+    assert free.epochs < 3.0 < asked.epochs == 5.0
+    assert asked.training_s == 5.0 * CPU.train_tokens / CPU.estimate(RECIPES, None).tokens_per_s

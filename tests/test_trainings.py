@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autotune.candidate import Method
 from autotune.errors import UsageError
+from autotune.passes import layer_names
 from autotune.trainings import Trainer, Trainings, offer
 
 WITH = {"torch": "2.13.0", "bitsandbytes": "0.50.2"}
@@ -55,3 +58,26 @@ def test_qlora_that_cannot_run_is_refused_before_anything_runs() -> None:
     with pytest.raises(UsageError, match=r"needs bitsandbytes.*autotune-slm\[train\]"):
         offer(Trainings(methods=("lora", "qlora")), trainer(has=False), SMALL)
     assert offer(Trainings(methods=("lora",)), trainer(has=False), SMALL).methods == ("lora",)
+
+
+LAYERS = ("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj")
+
+
+def test_names_of_layers_are_looked_up_before_anything_runs() -> None:
+    Trainings(target_modules=("attention", "q_proj", "q_proj+mlp.up_proj")).check_modules(LAYERS)
+    with pytest.raises(UsageError, match=r"'k_proj', which is no layer.* it has q_proj, up_proj"):
+        Trainings(target_modules=("mlp", "q_proj+k_proj")).check_modules(LAYERS)
+
+
+def test_a_training_has_one_length() -> None:
+    with pytest.raises(UsageError, match="--epochs and --steps both"):
+        Trainings(epochs=2.0, steps=100)
+    with pytest.raises(UsageError, match="epochs must be finite"):
+        Trainings(epochs=0.0)
+
+
+def test_the_layers_of_a_model_are_read_from_its_headers(tiny_model_dir: Path) -> None:
+    found = {name.rpartition(".")[2] for name in layer_names(tiny_model_dir)}
+    assert found == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    }

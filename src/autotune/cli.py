@@ -154,6 +154,53 @@ def tune(  # the flags of DESIGN.md, one argument each
             rich_help_panel=_TRAINING,
         ),
     ] = None,
+    target_modules: Annotated[
+        str | None,
+        typer.Option(
+            help="What gets an adapter: all-linear, attention, mlp, or names joined by +"
+            " (q_proj+v_proj); more than one to try.  [default: all-linear]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Passes over the data of a whole training.  [default: what the budget allows,"
+            " 3 at most]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Optimiser steps of a whole training, in the place of --epochs.",
+            min=1,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the learning rate: cosine, linear or constant.  [default: cosine]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest norm of the gradients, 0 for any.  [default: 1]",
+            min=0,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    rslora: Annotated[
+        bool,
+        typer.Option("--rslora", help="Scale by alpha / sqrt(rank).", rich_help_panel=_TRAINING),
+    ] = False,
+    double_quant: Annotated[
+        bool,
+        typer.Option(help="Of qlora: round the scales too.", rich_help_panel=_TRAINING),
+    ] = True,
     seed: Annotated[
         int, typer.Option(min=0, max=_MOST_SEED, help="Of everything.", rich_help_panel=_RUN)
     ] = 0,
@@ -218,7 +265,17 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
-        trainings=read_trainings(methods=methods, merge_bases=merge_bases),
+        trainings=read_trainings(
+            methods=methods,
+            merge_bases=merge_bases,
+            target_modules=target_modules,
+            epochs=epochs,
+            steps=steps,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            rslora=rslora,
+            double_quant=double_quant,
+        ),
     )
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune.candidate import Algorithm, Precision, Recipe
@@ -71,6 +71,10 @@ class Estimates:
     memory_bytes: float
     basis: str
 
+    def measured_elsewhere(self) -> Estimates:
+        """Return the same for a run that has its measurements from another machine."""
+        return replace(self, stage_s={**self.stage_s, "measure": 0.0})
+
 
 def assumed_gflops(isa: Sequence[str], cores: float) -> float:
     """Return a matrix-product rate in GFLOP/s (fp32) from the instruction set and the cores.
@@ -114,14 +118,14 @@ class Estimator:
     _most_epochs = 3.0
     _fewest_epochs = 0.3
 
-    def estimate(self, recipes: Sequence[Recipe], budget_s: float | None) -> Estimates:
-        """Return what a run over ``recipes`` will cost."""
+    def estimate(
+        self, recipes: Sequence[Recipe], budget_s: float | None, *, epochs: float | None = None
+    ) -> Estimates:
+        """Return what a run over ``recipes`` will cost; without ``epochs`` the budget decides."""
         speed = self._tokens_per_s()
         epoch_s = self.train_tokens / speed
-        epochs = self._most_epochs
-        if budget_s is not None:
-            fitting = self._training_share * budget_s / epoch_s
-            epochs = min(self._most_epochs, max(self._fewest_epochs, round(fitting, 1)))
+        if epochs is None:
+            epochs = self._epochs(budget_s, epoch_s)
         return Estimates(
             tokens_per_s=speed,
             epochs=epochs,
@@ -134,6 +138,12 @@ class Estimator:
                 f" for its cores, {self._training_basis()}"
             ),
         )
+
+    def _epochs(self, budget_s: float | None, epoch_s: float) -> float:
+        if budget_s is None:
+            return self._most_epochs
+        fitting = self._training_share * budget_s / epoch_s
+        return min(self._most_epochs, max(self._fewest_epochs, round(fitting, 1)))
 
     def _training_basis(self) -> str:
         if self.trains_on != "cpu":

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast, get_args
 
-from autotune.candidate import MergeBase, Method
+from autotune.candidate import MergeBase, Method, Schedule
 from autotune.errors import UsageError
 from autotune.search import SearchSpace
 from autotune.trainings import Trainings
@@ -37,17 +37,39 @@ def read_space(
     )
 
 
-def read_trainings(*, methods: str | None, merge_bases: str | None) -> Trainings:
+def read_trainings(
+    *,
+    methods: str | None = None,
+    merge_bases: str | None = None,
+    target_modules: str | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    schedule: str | None = None,
+    clip_norm: float | None = None,
+    rslora: bool = False,
+    double_quant: bool = True,
+) -> Trainings:
     """Return what the flags say about training; None is a flag that was not given.
 
     Raises:
-        UsageError: as ``read_names``, or an unknown value.
+        UsageError: as ``read_names``, an unknown value, or flags that contradict each other.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "steps": steps,
+        "rslora": rslora,
+        "double_quant": double_quant,
+    }
     if methods is not None:
         given["methods"] = read_methods(methods)
     if merge_bases is not None:
         given["merge_bases"] = read_merge_bases(merge_bases)
+    if target_modules is not None:
+        given["target_modules"] = read_names("--target-modules", target_modules)
+    if schedule is not None:
+        (given["schedule"],) = _choices("--schedule", schedule, get_args(Schedule), most=1)
+    if clip_norm is not None:
+        given["clip_norm"] = clip_norm or None
     return Trainings(**given)
 
 
@@ -81,8 +103,12 @@ def read_names(flag: str, text: str) -> tuple[str, ...]:
     return _values(flag, text, str)
 
 
-def _choices(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+def _choices(
+    flag: str, text: str, known: Sequence[str], *, most: int | None = None
+) -> tuple[str, ...]:
     found = _values(flag, text, str)
+    if most is not None and len(found) > most:
+        raise UsageError(f"{flag} is one of {', '.join(known)}, got {text!r}.")
     for word in found:
         if word not in known:
             near = difflib.get_close_matches(word.lower(), known, n=1)

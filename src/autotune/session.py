@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
-from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
+from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
 from autotune.passes import (
     Artifact,
@@ -26,6 +26,7 @@ from autotune.passes import (
     ModelSource,
     Origin,
     OtherPython,
+    layer_names,
     resolve_model,
 )
 from autotune.plain import digest, to_plain
@@ -42,23 +43,20 @@ from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
     Executor,
-    Machine,
     Refusal,
     Target,
-    read_accelerators,
     read_machine,
     resolve_targets,
 )
 from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
-from autotune.trainings import Offer, Trainer, offer
+from autotune.training_plan import offered_methods, offered_space, run_estimates
+from autotune.trainings import Offer
 from autotune.units import format_duration
 
 __all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
-# lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
-_ALPHA_RATIOS = (1.0, 2.0)
 # Rows of the validation split whose likelihood ranks trainings at their rungs; the
 # standard error of a mean NLL over 200 rows is well below differences that matter.
 PROBE_ROWS = 200
@@ -186,21 +184,21 @@ def prepare(
         trust_remote_code=config.trust_remote_code,
         log_path=_log(log_dir),
     )
+    config.trainings.check_modules(layer_names(source.artifact.path))
     tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
     recipes, refused = _recipes(config, targets, source, target_machine)
-    machine = read_machine()
-    estimator = _estimator(source, tokens, machine, versions["training-device"])
-    estimates = estimator.estimate(recipes, config.budget_s)
-    if target_machine is not None:  # what was measured there costs nothing here
-        estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
-    _check_disk(estimates, store)
-    offered = offer(
-        config.trainings, _trainer(machine, versions), parameters=source.architecture.parameters
+    machine, trains_on = read_machine(), versions["training-device"]
+    estimates = run_estimates(
+        config, source, tokens, recipes=recipes, machine=machine, trains_on=trains_on
     )
-    space = _space(config, offered, estimates)
+    if target_machine is not None:
+        estimates = estimates.measured_elsewhere()
+    _check_disk(estimates, store)
+    offered = offered_methods(config, source, machine, versions)
+    space = offered_space(config, offered, epochs=estimates.epochs)
     settings = _settings(config, recipes, source, tokens=tokens, estimates=estimates, space=space)
     _check_budget(settings)
     hardware = {**to_plain(machine), "accelerators": accelerators()}
@@ -282,20 +280,6 @@ def _recipes(
     return tuple(recipes), tuple(refused)
 
 
-def _estimator(
-    source: ModelSource, tokens: TokenizedTask, machine: Machine, trains_on: str
-) -> Estimator:
-    isa = machine.processor.isa.value or ()
-    return Estimator(
-        parameters=source.architecture.parameters,
-        train_tokens=sum(len(example.ids) for example in tokens.examples),
-        scored_rows=len(tokens.validation.rows),
-        gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
-        has_bf16="amx_bf16" in isa,
-        trains_on=trains_on,
-    )
-
-
 def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
     free = free_disk_bytes(store.root)
     if free < estimates.disk_bytes:
@@ -313,27 +297,6 @@ def _check_budget(settings: SearchSettings) -> None:
             f" and confirmation, which take about {format_duration(least)} here; allow"
             f" {math.ceil(least / 60)}m or more."
         )
-
-
-def _trainer(machine: Machine, versions: Mapping[str, str]) -> Trainer:
-    device, memory = versions["training-device"], machine.memory
-    if device == "cpu":
-        n_bytes = memory.limit_bytes.value or memory.total_bytes.value
-    else:  # torch trains on the first; others may be larger
-        n_bytes = next(
-            (gpu.memory_bytes.value for gpu in read_accelerators().nvidia.value or ()), None
-        )
-    return Trainer(device=device, memory_bytes=n_bytes, versions=versions)
-
-
-def _space(config: RunConfig, offered: Offer, estimates: Estimates) -> SearchSpace:
-    return SearchSpace(
-        methods=offered.methods,
-        alpha_ratios=_ALPHA_RATIOS,
-        epochs=(estimates.epochs,),
-        merge_bases=config.trainings.merge_bases,
-        seed=config.seed,
-    )
 
 
 def _settings(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from autotune.candidate import MergeBase, Method
+from autotune.candidate import PARTS, AdapterConfig, MergeBase, Method, Schedule
 from autotune.errors import UsageError
 from autotune.units import format_size
 
@@ -24,10 +24,53 @@ class Trainings:
     Attributes:
         methods: ``lora``, ``qlora``; empty lets machine and model decide.
         merge_bases: weights that an adapter of method qlora is merged into.
+        target_modules: what gets an adapter, each as in ``AdapterConfig``.
+        epochs: passes over the data; None follows from the budget.
+        steps: optimiser steps, in the place of epochs; None for no such number.
+        schedule, rslora, double_quant, clip_norm: as in ``AdapterConfig``, for every one.
     """
 
     methods: tuple[Method, ...] = ()
     merge_bases: tuple[MergeBase, ...] = ("dequantized",)
+    target_modules: tuple[str, ...] = ("all-linear",)
+    epochs: float | None = None
+    steps: int | None = None
+    schedule: Schedule = "cosine"
+    rslora: bool = False
+    double_quant: bool = True
+    clip_norm: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError(
+                f"--epochs and --steps both say how long a training is, got {self.epochs:g} and"
+                f" {self.steps}; leave one of them out."
+            )
+        for modules in self.target_modules:  # what one config says, every one says
+            AdapterConfig(
+                target_modules=modules,
+                epochs=1.0 if self.epochs is None else self.epochs,
+                steps=self.steps,
+                clip_norm=self.clip_norm,
+            )
+
+    def check_modules(self, layers: Collection[str]) -> None:
+        """Raise where a name of ``target_modules`` is no layer of the model.
+
+        Args:
+            layers: full names of the model's matrices, embeddings and head left out.
+
+        Raises:
+            UsageError: names those that exist.
+        """
+        words = {word for one in self.target_modules for word in one.split("+")}
+        for word in sorted(words.difference(PARTS)):
+            if not any(f".{layer}".endswith(f".{word}") for layer in layers):
+                known = sorted({layer.rpartition(".")[2] for layer in layers})
+                raise UsageError(
+                    f"--target-modules has {word!r}, which is no layer of this model; it has"
+                    f" {', '.join(known)}, and {', '.join(PARTS)} mean several."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
