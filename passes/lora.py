@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,6 +25,7 @@ from autotune.candidate import PARTS, AdapterConfig
 from autotune.errors import UsageError
 
 from .base_model import head_of
+from .replay import own_stream
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -160,7 +161,7 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
     """Put a freshly initialised adapter on ``model``; take it off at the end.
 
     Initialisation depends on ``adapter.seed`` alone: not on the device, nor on the base's
-    data type.
+    data type. On a GPU, method ``lora`` has a stream of its own until then.
     """
     config = LoraConfig(
         r=adapter.rank,
@@ -173,13 +174,14 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
     )
     if adapter.method == "lora":
         config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
-    with quiet_peft():
-        peft_model = get_peft_model(model, config)
-    _initialise(peft_model, adapter.seed)
-    try:
-        yield peft_model
-    finally:
-        peft_model.unload()
+    with own_stream(model.device) if adapter.method == "lora" else nullcontext():
+        with quiet_peft():
+            peft_model = get_peft_model(model, config)
+        _initialise(peft_model, adapter.seed)
+        try:
+            yield peft_model
+        finally:
+            peft_model.unload()
 
 
 def _initialise(model: PeftModel, seed: int) -> None:

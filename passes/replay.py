@@ -8,7 +8,8 @@ than they do. Batches are padded to a few shapes, so that a recording serves man
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +22,15 @@ from .examples import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["PaddedBatch", "Recordings", "rounded_up"]
+__all__ = ["PaddedBatch", "Recordings", "distance", "own_stream", "rounded_up"]
 
 # Coarse, since a GPU that waits for its kernels does not mind larger ones.
 _SMALLEST_STEP = 16
 # Recording costs about three steps.
 _SEEN_BEFORE = 2
+# Share of the gradients' norm by which a replay may differ from single kernels: libraries may
+# choose other kernels inside a recording, and bfloat16 rounds to 0.4 %.
+_SAME = 0.05
 
 
 def rounded_up(n: int) -> int:
@@ -107,6 +111,28 @@ class _Recording:
     gradients: tuple[torch.Tensor | None, ...]
 
 
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Queue a GPU's work on a stream of its own inside the block, as recording needs.
+
+    Gradients of a weight are added up on the stream that saw the weight first, for as long
+    as anything holds on to that, and the default stream cannot be part of a recording
+    (``cudaErrorStreamCaptureImplicit``). What fills the default stream regardless must stay
+    outside of the block, such as the rounding of bitsandbytes 0.50.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.current_stream(device)
+    own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    own.wait_stream(before)
+    try:
+        with torch.cuda.stream(own):
+            yield
+    finally:
+        before.wait_stream(own)
+
+
 def _clean_up(stream: torch.cuda.Stream) -> None:
     """Undo what torch leaves behind when recording fails: its stream, and random numbers that
     are drawn in recordings only.
@@ -165,22 +191,24 @@ class Recordings:
         return loss.detach()
 
     def _record(self, padded: PaddedBatch) -> _Recording:
+        """Record the work for ``padded`` and replay it once, to see that it is the same work.
+
+        Raises:
+            RuntimeError: something in it cannot be recorded, or its replay computes other
+                gradients.
+        """
         batch = PaddedBatch(
             ids=padded.ids.clone(), places=padded.places.clone(), weights=padded.weights.clone()
         )
-        # Once on a stream aside, as torch asks for: what libraries set up at their first
-        # call there must not be recorded.
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            self._step(batch)
-        torch.cuda.current_stream().wait_stream(aside)
+        # What libraries set up at their first call on this stream must not be recorded.
+        self._step(batch)
+        expected = [weight.grad for weight in self._weights]
         for weight in self._weights:
             weight.grad = None
         graph = torch.cuda.CUDAGraph()
         current = torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.graph(graph, pool=self._pool, stream=current):
                 loss = self._step(batch)
         except RuntimeError as error:
             _clean_up(current)
@@ -189,4 +217,29 @@ class Recordings:
         # Recordings are replayed one at a time and read at once, so they share their memory.
         self._pool = graph.pool()
         gradients = tuple(weight.grad for weight in self._weights)
+        for weight in self._weights:
+            weight.grad = None
+        graph.replay()
+        if not (off := distance(gradients, expected)) <= _SAME:
+            raise RuntimeError(f"a replay's gradients are off by {off:.2g} of their norm")
         return _Recording(graph=graph, batch=batch, loss=loss, gradients=gradients)
+
+
+def distance(
+    found: Sequence[torch.Tensor | None], expected: Sequence[torch.Tensor | None]
+) -> float:
+    """Return the norm of the difference as a share of the norm of ``expected``.
+
+    >>> round(distance([torch.tensor([3.0, 4.4]), None], [torch.tensor([3.0, 4.0]), None]), 3)
+    0.08
+    """
+    if [one is None for one in found] != [one is None for one in expected]:
+        return float("inf")
+    pairs = [
+        (mine, other)
+        for mine, other in zip(found, expected, strict=True)
+        if mine is not None and other is not None
+    ]
+    off = torch.stack([(mine - other).norm() for mine, other in pairs]).norm()
+    norm = torch.stack([other.norm() for _, other in pairs]).norm()
+    return float(off / norm) if norm > 0 else float(off)
