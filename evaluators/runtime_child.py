@@ -18,7 +18,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +35,9 @@ def _loaded(file: Path) -> ModuleType:
     return module
 
 
-_METERS, _USAGE = (_loaded(Path(__file__).with_name(name)) for name in ("meters.py", "usage.py"))
+_METERS, _USAGE, _WARM_UP = (
+    _loaded(Path(__file__).with_name(name)) for name in ("meters.py", "usage.py", "warm_up.py")
+)
 # Model.device_type where it is not the provider's own name (onnxruntime-genai 0.18).
 _DEVICE_TYPES = {"dml": "DirectML"}
 # Sampling defaults travel with a model (generation_config.json); they must not decide here.
@@ -266,29 +267,12 @@ def request_answer(runtime: Runtime, row: dict[str, Any]) -> tuple[float, ...]:
     return total, first - start
 
 
-def _warm_up(
-    request: Callable[[dict[str, Any]], tuple[float, ...]],
-    row: dict[str, Any],
-    rules: dict[str, Any],
-    hopeless_s: float,
-) -> list[float]:
-    """Repeat ``row`` until the last three running medians agree, or all are hopeless."""
-    seconds: list[float] = []
-    medians: list[float] = []
-    while len(seconds) < rules["most"]:
-        seconds.append(request(row)[0])
-        medians.append(sorted(seconds)[len(seconds) // 2])
-        last = medians[-3:]
-        settled = max(last) <= min(last) * (1 + rules["tolerance"])
-        if len(seconds) >= rules["least"] and (settled or min(seconds) > hopeless_s):
-            break
-    return seconds
-
-
 def latency(
     runtime: Runtime, request: dict[str, Any], decision: Decision | None, meters: Any
 ) -> dict[str, Any]:
     """Time one block between the meters: a cold request, the warm-up, then every row once.
+
+    A device also meets every prompt length before it is timed.
 
     Where the first few show the model hopelessly slow, no more than those.
     """
@@ -305,7 +289,11 @@ def latency(
     gc.disable()
     try:
         cold_s = one(longest)[0]
-        warm_up = _warm_up(one, longest, work["warm_up"], hopeless_s)
+        warm_up = _WARM_UP.settle(one, longest, work["warm_up"], hopeless_s)
+        lengths = []
+        if request["provider"] != "cpu" and min(warm_up) <= hopeless_s:
+            seen = len(longest["prompt_ids"])
+            lengths = _WARM_UP.first_of_each_length(one, rows, seen=seen, settled_s=warm_up[-1])
         before = _USAGE.read_usage()
         meters.start()
         began = time.perf_counter()
@@ -327,6 +315,7 @@ def latency(
     return {
         "cold_s": cold_s,
         "warm_up_s": warm_up,
+        "new_length_s": lengths,
         "total_s": [total for total, _ in timed],
         "ttft_s": [first for _, first in timed],
         "tpot_s": [(t - f) / n for (t, f), n in zip(timed, further, strict=True) if n],

@@ -29,6 +29,7 @@ _TITLES = {
     "tpot": "Time per output token",
     "answer_tokens": "Tokens per free-running answer",
     "load": "Load time",
+    "new_length": "First request of a prompt length",
     "memory": "Peak memory",
     "device_memory": "Memory on the device",
     "energy": "Energy per request",
