@@ -5,7 +5,7 @@ Evaluators and passes share these types; ``Task`` and ``TokenizedTask`` hold the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["EvaluationRow", "Kind", "RowSet", "TextRow", "TrainingExample"]
@@ -20,10 +20,12 @@ class TextRow:
     Attributes:
         prompt: text up to the answer, without spaces at its end.
         answer: the answer's field and the template's text after it.
+        place: where it stands (``data.csv, line 3``), for messages; no part of its identity.
     """
 
     prompt: str
     answer: str
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from autotune.errors import DataError
 from autotune.plain import digest
 
 from .data import load_table
-from .labels import LEAST_ROWS_PER_LABEL, KindDecision, check_labels, decide_kind
+from .findings import about_conflicts, about_labels, about_near_rows
+from .labels import LEAST_ROWS_PER_LABEL, check_labels, decide_kind
 from .rows import Kind, TextRow
 from .split import DEFAULT_SHARES, UniqueRows, check_leaks, mixed, split_rows, unique_rows
 from .summary import TaskSummary
@@ -108,7 +109,14 @@ def load_task(
         check_labels(raw, Counter(row.answer for row in rows))
     splits = _complete(unique, seed=seed, stratify=is_classification)
     labels = tuple(sorted({row.answer for row in rows})) if is_classification else ()
-    warnings = (*_warnings(sources, unique, decision), *_check_splits(splits, labels))
+    _check_splits(splits, labels)
+    warnings = (
+        *(warning for texts in sources.texts for warning in texts.warnings),
+        *about_conflicts(unique.values()),
+        *([decision.warning] if decision.warning else []),
+        *about_near_rows(splits),
+        *(about_labels(splits, labels) if labels else []),
+    )
     return Task(
         template=template,
         kind=decision.kind,
@@ -173,39 +181,18 @@ def _complete(
     }
 
 
-def _check_splits(splits: _Splits, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuse empty splits and labels that cannot be learned; return warnings."""
+def _check_splits(splits: _Splits, labels: tuple[str, ...]) -> None:
+    """Refuse empty splits and labels that cannot be learned."""
     for name, rows in splits.items():
         if not rows:
             raise DataError(f"Every split has rows, {name} has none left; add rows to it.")
     in_train = {row.answer for row in splits["train"]}
-    warnings = []
     for label in labels:
         if label not in in_train:
             raise DataError(
                 f"A label is learned from train, {label!r} is in other splits only; add rows with"
                 " it to train or remove it."
             )
-        missing = [
-            name for name, rows in splits.items() if all(row.answer != label for row in rows)
-        ]
-        warnings += [f"no row of {name} has the label {label!r}" for name in missing]
-    return tuple(warnings)
-
-
-def _warnings(
-    sources: _Sources, unique: Mapping[SplitName, UniqueRows], decision: KindDecision
-) -> tuple[str, ...]:
-    found = [warning for texts in sources.texts for warning in texts.warnings]
-    prompts = sum(part.conflicting_prompts for part in unique.values())
-    if prompts:
-        rows = sum(part.conflicting_rows for part in unique.values())
-        prompt, first, second = next(part.example for part in unique.values() if part.example)
-        found.append(
-            f"{prompts} prompts have more than one answer, their {rows} rows are left out; the"
-            f" first is {prompt!r}: {first!r} and {second!r}"
-        )
-    return (*found, decision.warning) if decision.warning else tuple(found)
 
 
 def _summary(

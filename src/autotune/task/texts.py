@@ -7,6 +7,7 @@ missing answer is an error, because nothing can be learned or scored without it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from autotune.errors import DataError
 
@@ -55,7 +56,7 @@ def read_texts(table: Table, template: Template) -> TableTexts:
     _check_values(table, filled, template)
     splits, warnings = _splits(table, filled, template)
     rows = tuple(
-        NamedRow(row=_text_row(record, template), split=split)
+        NamedRow(row=_text_row(record, template, place=_place(table, record)), split=split)
         for record, split in zip(filled, splits, strict=True)
     )
     empty = len(table.records) - len(filled)
@@ -67,9 +68,14 @@ def read_texts(table: Table, template: Template) -> TableTexts:
     return TableTexts(rows=rows, empty=empty, warnings=warnings)
 
 
-def _text_row(record: Record, template: Template) -> TextRow:
+def _place(table: Table, record: Record) -> str:
+    # Without folders: warnings go into reports, which are shared.
+    return f"{PurePath(table.name).name}, {table.unit} {record.number}"
+
+
+def _text_row(record: Record, template: Template, *, place: str) -> TextRow:
     values = {field: _text(record, field) for field in template.fields}
-    return TextRow(prompt=template.prompt(values), answer=template.answer(values))
+    return TextRow(prompt=template.prompt(values), answer=template.answer(values), place=place)
 
 
 def _text(record: Record, field: str) -> str:

@@ -35,6 +35,7 @@ class TokenizedTask:
         eos_ids: tokens that end a generation.
         digest: SHA-256 of the task and of all ids; what a training depends on.
         warnings: sentences without a full stop, for people.
+        lengths: how long prompts and answers are, a sentence without a full stop.
     """
 
     train: RowSet
@@ -43,6 +44,7 @@ class TokenizedTask:
     eos_ids: tuple[int, ...]
     digest: str
     warnings: tuple[str, ...] = ()
+    lengths: str = ""
 
     @property
     def examples(self) -> tuple[TrainingExample, ...]:
