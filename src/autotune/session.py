@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
+from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
 from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
+from autotune.kinds import quality_of
 from autotune.passes import (
     Artifact,
     ArtifactStore,
@@ -29,6 +30,7 @@ from autotune.passes import (
     resolve_model,
 )
 from autotune.plain import digest, to_plain
+from autotune.run_task import read_task
 from autotune.search import (
     SamplerName,
     SearchSettings,
@@ -40,7 +42,7 @@ from autotune.search import (
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
-from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
+from autotune.task import Task, TokenizedTask, tokenize_task
 from autotune.units import format_duration
 
 __all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
@@ -157,7 +159,7 @@ def prepare(
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
-    task = _task(config)
+    task, rule = read_task(config)
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
@@ -171,7 +173,13 @@ def prepare(
         trust_remote_code=config.trust_remote_code,
         log_path=str(log_dir / "model.log") if log_dir else "",
     )
-    tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
+    tokens = tokenize_task(
+        task,
+        source.artifact.path,
+        source.architecture.context_length,
+        rule=rule,
+        truncates=config.truncate,
+    )
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
@@ -209,20 +217,6 @@ def prepare(
         ),
         target_machine=target_machine,
     )
-
-
-def _task(config: RunConfig) -> Task:
-    """Return the data with its splits; bounds must be on what such a task has."""
-    task = load_task(
-        config.data_path,
-        template=Template.parse(config.template),
-        validation_data=config.validation_data,
-        test_data=config.test_data,
-        kind=config.kind,
-        seed=config.seed,
-    )
-    check_bounds_on_task(config.constraints, task.kind)
-    return task
 
 
 def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
@@ -317,6 +311,7 @@ def _settings(
         parameters=source.architecture.parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,
+        objectives=(quality_of(tokens.validation.kind), "latency.p95"),
         rungs=default_rungs(estimates.training_s),
         prior_costs_s=estimates.stage_s,
         n_validation_rows=len(tokens.validation.rows),

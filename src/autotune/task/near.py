@@ -62,7 +62,7 @@ def near_pairs(splits: Mapping[SplitName, Sequence[TextRow]]) -> tuple[NearPair,
     if not rows:
         return ()
     of_split = [position for position, name in enumerate(names) for _ in splits[name]]
-    sets = _shingles(_varying([row.prompt for row in rows]))
+    sets = _shingles(_varying([row.question for row in rows]))
     # (split, other) to row to its first near-duplicate there.
     found: dict[tuple[int, int], dict[int, int]] = {}
     seen: set[tuple[int, int]] = set()

@@ -65,7 +65,7 @@ def unique_rows(rows: Sequence[TextRow]) -> UniqueRows:
     """Return one row per prompt, leaving out repeats and prompts with several answers."""
     by_prompt: dict[str, list[TextRow]] = defaultdict(list)
     for row in rows:
-        by_prompt[normalized(row.prompt)].append(row)
+        by_prompt[normalized(row.question)].append(row)
     groups = list(by_prompt.values())
     kept = [group for group in groups if len({row.answer for row in group}) == 1]
     conflicts = [group for group in groups if len({row.answer for row in group}) > 1]
@@ -82,7 +82,9 @@ def check_leaks(splits: Mapping[SplitName, Sequence[TextRow]]) -> None:
     Raises:
         DataError: with the count of shared prompts and the first of them.
     """
-    prompts = {name: {normalized(row.prompt): row for row in rows} for name, rows in splits.items()}
+    prompts = {
+        name: {normalized(row.question): row for row in rows} for name, rows in splits.items()
+    }
     names = [name for name in SPLIT_NAMES if name in prompts]
     for position, first in enumerate(names):
         for second in names[position + 1 :]:
@@ -138,4 +140,4 @@ def mixed(rows: Sequence[TextRow]) -> tuple[TextRow, ...]:
 
 
 def _rank(row: TextRow, salt: str) -> bytes:
-    return hashlib.sha256(f"{salt}\n{normalized(row.prompt)}".encode()).digest()
+    return hashlib.sha256(f"{salt}\n{normalized(row.question)}".encode()).digest()

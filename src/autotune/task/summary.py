@@ -22,7 +22,7 @@ class TaskSummary:
 
     Attributes:
         sources: files or data set ids as named by the user, the main one first.
-        kind: classification or generation.
+        kind: what is asked for.
         seed: of the split.
         rows_read: rows in the sources.
         empty_rows: left out because all fields of the template were blank.
@@ -102,11 +102,12 @@ class TaskSummary:
         )
 
     def _origin(self) -> str:
+        how = "cut in order" if self.kind == "perplexity" else f"drawn with seed {self.seed}"
         drawn = [name for name in self.split_sizes if name not in self.own_splits]
         if not self.own_splits:
-            return f"drawn with seed {self.seed}"
+            return how
         own = f"{', '.join(self.own_splits)} as the data names them"
-        return f"{own}, {', '.join(drawn)} drawn with seed {self.seed}" if drawn else own
+        return f"{own}, {', '.join(drawn)} {how}" if drawn else own
 
 
 def _label_table(
