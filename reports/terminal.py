@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from autotune.constraint import Verdict
+from autotune.kinds import quality_of
 from autotune.units import format_quantity
 
+from .classes import class_table, mistake_lines
+from .plain_table import plain_table
 from .run_report import BoundVerdict, ReportedModel, RunOutcome, RunReport
 from .wording import (
     adapter_text,
@@ -38,7 +40,6 @@ __all__ = [
     "front_table",
     "make_console",
     "nearest_miss",
-    "plain_table",
     "plan_table",
     "run_summary",
 ]
@@ -82,11 +83,6 @@ def make_console(stream: IO[str], *, width: int | None = None) -> Console:
 def _prose(*parts: str | tuple[str, str]) -> Text:
     """Return text that wraps between words."""
     return Text.assemble(*parts, no_wrap=False, overflow="fold")
-
-
-def plain_table() -> Table:
-    """Return an empty table in the form of all of ours: a rule under the heading, no frame."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def plan_table(rows: Iterable[PlanRow]) -> Table:
@@ -144,7 +140,8 @@ def front_table(report: RunReport) -> Table:
     # Names fold where the terminal is narrow; numbers never do.
     table.add_column("  Training\n  Recipe", overflow="fold", min_width=16)
     timed = timing.replace(".", " ").capitalize()
-    headers = ["Accuracy\n(validation)", f"{timed}\n[95 % interval]"]
+    quality = quality_of(report.task.kind)
+    headers = [f"{quality.capitalize()}\n(validation)", f"{timed}\n[95 % interval]"]
     told = {name for model in report.front for name in model.metrics}
     costs = _COSTS | {name: header for name, header in _COUNTED.items() if name in told}
     for header in [*headers, *costs.values()]:
@@ -154,7 +151,7 @@ def front_table(report: RunReport) -> Table:
     for model in report.front:
         table.add_row(
             _names(model, mark=_CHOSEN_MARK if model.name == chosen else " "),
-            _value_over_interval(model, "accuracy"),
+            _value_over_interval(model, quality),
             _value_over_interval(model, timing),
             *(_value(model, name) for name in costs),
             _overall(model.bounds),
@@ -208,10 +205,13 @@ _HEADLINES: dict[RunOutcome, str] = {
 
 
 def _choice(report: RunReport, chosen: ReportedModel) -> Group:
+    classes = class_table(report, chosen)
     return Group(
         _prose("Chosen: ", (chosen.name, "bold")),
         _prose(f"        {adapter_text(chosen)}"),
         Padding(_comparison(report, chosen), (1, 0)),
+        *([Padding(classes, (0, 0, 1, 0))] if classes else []),
+        *(_prose(f"  mistake: {line}") for line in mistake_lines(report, chosen)),
         *_bound_lines(chosen),
         *map(_prose, unmeasured_lines(chosen.unmeasured)),
     )
@@ -223,6 +223,8 @@ def _places(report: RunReport, run_dir: Path) -> Iterator[str]:
         folder = run_dir / report.chosen.model_dir
         fields = dict.fromkeys(report.task.fields[:-1])
         words = [f"{field}=..." for field in fields] if len(fields) > 1 else ["TEXT"]
+        if report.task.kind == "choice":
+            words = [*(f"{field}=..." for field in fields), "-- OPTION OPTION ..."]
         yield f"Model:  {folder}"
         yield f"Try it: {shlex.join(['python', str(folder / 'run.py')])} {' '.join(words)}"
     yield f"Report: {run_dir / 'report.json'}"

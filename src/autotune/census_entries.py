@@ -17,6 +17,7 @@ from autotune.candidate import Precision, Recipe
 from autotune.constraint import Constraint
 from autotune.errors import OutputError
 from autotune.evaluators import MINIMUM_SAMPLES, RowSet
+from autotune.kinds import is_decision
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.reports import (
@@ -215,8 +216,8 @@ def _floors(
         operations = forward_operations(weights=weights, tokens=tokens)
         prefill = device.prefill_floor_s(operations, _PRODUCTS.get(recipe.precision, ""))
     found = {"ttft": prefill}
-    if requests.kind == "classification":
-        found["latency"] = prefill  # a decision is a prefill and next to nothing more
+    if is_decision(requests.kind):
+        found["latency"] = prefill  # a decision is a prefill, and little more between labels
     elif "size" in metrics:
         found["tpot"] = device.decode_floor_s(metrics["size"].value)
     return {name: value for name, value in found.items() if value is not None}

@@ -89,9 +89,52 @@ def tune(  # the flags of DESIGN.md, one argument each
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification or generation.  [default: by the data]", rich_help_panel=_DATA
+            help="classification, generation, choice (with --options) or perplexity (plain text)."
+            "  [default: by the data]",
+            rich_help_panel=_DATA,
         ),
     ] = None,
+    options: Annotated[
+        str | None,
+        typer.Option(
+            help="Multiple choice: column with each row's options, or columns with one each,"
+            " separated by commas. The last {field} names the right one.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Generation: exact, contains, f1 or package.module:function."
+            " Choice: per-character, per-token or sum of the log-likelihood."
+            "  [default: exact, per-character]",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    extract: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression that takes the answer out of generated text and reference.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Ask in the words of the model's chat template; without --template the rows are"
+            " conversations (messages with role and content).",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    truncate: Annotated[
+        bool,
+        typer.Option(
+            "--truncate",
+            help="Leave out the beginning of prompts that the model cannot hold.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
     validation_data: Annotated[
         str | None, typer.Option(help="Your own validation split.", rich_help_panel=_DATA)
     ] = None,
@@ -242,6 +285,7 @@ def tune(  # the flags of DESIGN.md, one argument each
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
     from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
+    from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
         "latency.p95": max_latency,
@@ -256,6 +300,13 @@ def tune(  # the flags of DESIGN.md, one argument each
         data=data,
         template=template,
         kind=task,
+        task=TaskFlags(
+            options=options,
+            metric=metric,
+            extract=extract,
+            chat=chat,
+            truncate=truncate,
+        ),
         validation_data=validation_data,
         test_data=test_data,
         bounds=Bounds(maxima=maxima, min_accuracy=min_accuracy, general=tuple(constraint or ())),

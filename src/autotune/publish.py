@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
+from autotune.kinds import Kind, is_decision
 from autotune.plain import to_plain
 from autotune.reports import (
     DecisionRule,
@@ -29,6 +30,14 @@ from autotune.steps import Done, Event, MeasureStep
 from autotune.task import decision_plan
 
 __all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+
+# What is timed after tokenising, by kind of task.
+_WORK: dict[Kind, str] = {
+    "classification": "prefill and the decision between the labels",
+    "choice": "prefill and the decision between the options",
+    "generation": "prefill and as many tokens as the reference answer has",
+    "perplexity": "prefill of a window's context and as many tokens as are scored after it",
+}
 
 
 def publish(
@@ -123,7 +132,7 @@ def _write_model(
 
 def _rule(session: Session) -> DecisionRule:
     rows, template = session.tokens.validation, session.task.template
-    is_classification = rows.kind == "classification"
+    has_labels = rows.kind == "classification"
     return DecisionRule(
         kind=rows.kind,
         template=template.text,
@@ -131,9 +140,12 @@ def _rule(session: Session) -> DecisionRule:
         fields=template.fields,
         labels=rows.labels,
         label_ids=rows.label_ids,
-        nodes=decision_plan(rows.label_ids).nodes if is_classification else (),
+        nodes=decision_plan(rows.label_ids).nodes if has_labels else (),
         eos_ids=rows.eos_ids,
-        max_new_tokens=0 if is_classification else rows.max_new_tokens,
+        max_new_tokens=0 if is_decision(rows.kind) else rows.max_new_tokens,
+        around=session.tokens.around,
+        options=session.config.options,
+        metric=rows.rule.metric,
     )
 
 
@@ -175,13 +187,9 @@ def task_facts(session: Session) -> TaskFacts:
 def workload_facts(session: Session) -> WorkloadFacts:
     """Return the requests of ``session`` as reports name them."""
     rows = session.workload.rows
-    if rows.kind == "classification":
-        work = "prefill and the decision between the labels"
-    else:
-        work = "prefill and as many tokens as the reference answer has"
     return WorkloadFacts(
         digest=session.workload.digest,
         requests=len(rows.rows),
         kind=rows.kind,
-        statement=f"batch 1, tokenising, {work}; loading left out",
+        statement=f"batch 1, tokenising, {_WORK[rows.kind]}; loading left out",
     )
