@@ -65,7 +65,10 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _CONFIRM_REQUESTS = 16
-_TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
+_TRAINING_NOTES = (
+    *("tokens_per_s", "peak_share", "device", "device_model", "dtype", "dtype_reason"),
+    *("steps", "total_steps", "fit_reason", "not_replayed", "not_repeatable"),
+)
 
 
 @dataclass
@@ -133,7 +136,8 @@ class StepRunner:
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={step.adapter.name: {"nll": nll}},
-            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if name in facts},
+            # Without what is absent here: a GPU's name, a reason for what did happen.
+            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if facts.get(name)},
         )
 
     def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
