@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autotune.confusion import Confusion
 from autotune.measurement import Measurement, metric_unit
 from autotune.targets import Executor, Job
 from autotune.task import RowSet
@@ -31,11 +32,13 @@ class Scored:
             ``macro_f1``, for generation ``answer_tokens`` (free-running).
         correct: one character per row, in order: "1" right, "0" wrong.
         predictions: label indices, or answers as text.
+        confusion: which label was answered for which, classification only.
     """
 
     measurements: dict[str, Measurement]
     correct: str
     predictions: list[int] | list[str]
+    confusion: Confusion | None = None
 
 
 def score_job(
@@ -99,11 +102,14 @@ def read_scored(value: Mapping[str, Any], rows: RowSet, *, seed: int = 0) -> Sco
     results = value["score"]["rows"]
     references = [row.reference for row in rows.rows]
     measurements = {}
+    confusion = None
     predictions: list[int] | list[str]
     if rows.kind == "classification":
         predictions = [int(result["predicted"]) for result in results]
         hits = [a == b for a, b in zip(predictions, references, strict=True)]
-        measurements["macro_f1"] = _macro_f1([int(r) for r in references], predictions, seed)
+        indices = [int(reference) for reference in references]
+        measurements["macro_f1"] = _macro_f1(indices, predictions, seed)
+        confusion = Confusion.of(indices, predictions, n_labels=len(rows.labels))
     else:
         predictions = [str(result["text"]) for result in results]
         hits = [a.strip() == str(b).strip() for a, b in zip(predictions, references, strict=True)]
@@ -119,7 +125,9 @@ def read_scored(value: Mapping[str, Any], rows: RowSet, *, seed: int = 0) -> Sco
         "negative log-likelihood of the reference's deciding tokens, mean over rows",
     )
     correct = "".join("1" if hit else "0" for hit in hits)
-    return Scored(measurements=measurements, correct=correct, predictions=predictions)
+    return Scored(
+        measurements=measurements, correct=correct, predictions=predictions, confusion=confusion
+    )
 
 
 def _accuracy(hits: Sequence[bool], kind: str) -> Measurement:

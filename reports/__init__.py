@@ -58,6 +58,7 @@ from .measure_report import (
     load_measure_report,
     measure_view,
 )
+from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, load_model
 from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
@@ -165,6 +166,7 @@ __all__ = [
     "load_sweep_report",
     "make_console",
     "measure_view",
+    "model_card",
     "nearest_miss",
     "of_hardware",
     "of_measurement",

@@ -222,6 +222,15 @@ def _with_gaps(model: ReportedModel | None, events: Sequence[Event]) -> Reported
     return replace(model, unmeasured=missing)
 
 
+def _with_confusion(model: ReportedModel | None, events: Sequence[Event]) -> ReportedModel | None:
+    """Return ``model`` with the confusion matrix of the scoring that its accuracy comes from."""
+    accuracy = model.metrics.get("accuracy") if model else None
+    if model is None or accuracy is None:
+        return model
+    found = [e.outcome.confusion.get(model.name) for e in events if e.number == accuracy.event]
+    return replace(model, confusion=next(iter(found), None))
+
+
 def _noisiest(
     models: Iterable[ReportedModel | None], events: Iterable[Event]
 ) -> SessionNoise | None:
@@ -276,7 +285,8 @@ def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
     done = context.decision or Done(chosen=None, reason="")
 
     def shown(candidate: Candidate | None, *, is_final: bool = False) -> ReportedModel | None:
-        return _with_gaps(_reported(candidate, readings, bounds, is_final=is_final), events)
+        model = _reported(candidate, readings, bounds, is_final=is_final)
+        return _with_confusion(_with_gaps(model, events), events)
 
     baseline = shown(context.baseline or _tested_baseline(events), is_final=True)
     chosen = shown(done.chosen, is_final=True)

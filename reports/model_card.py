@@ -14,6 +14,7 @@ from pathlib import PurePath
 from autotune.candidate import Precision
 from autotune.units import format_quantity
 
+from .classes import class_cells, class_header, class_rows, mistake_lines
 from .run_report import Metric, ReportedModel, RunReport
 from .wording import adapter_text, bound_text, interval_text, metric_title
 
@@ -52,6 +53,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _escaped(cells: Iterable[str]) -> list[str]:
+    """Return cells in which no label ends its column or its line."""
+    return [" ".join(cell.replace("|", r"\|").split()) for cell in cells]
+
+
 def _cell(metric: Metric | None) -> str:
     if metric is None:
         return "not measured"
@@ -84,6 +90,10 @@ def _results(report: RunReport, chosen: ReportedModel) -> str:
     if chosen.bounds:
         bounds = [[bound_text(b), str(b.verdict or "not measured")] for b in chosen.bounds]
         parts.append(_table(["bound asked for", "verdict"], bounds))
+    if classes := class_rows(report, chosen):
+        parts.append(_table(class_header(classes), [_escaped(class_cells(row)) for row in classes]))
+    if mistakes := "; ".join(mistake_lines(report, chosen)):
+        parts.append(f"Most frequent mistakes: {mistakes}.")
     return "\n\n".join(parts)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Recipe
+from autotune.confusion import Confusion
 from autotune.constraint import Constraint, Verdict
 from autotune.steps import OutcomeStatus
 
@@ -117,6 +118,8 @@ class ReportedModel:
         metrics: by name (``latency.p95``).
         bounds: verdict on each constraint of the run, in its order.
         unmeasured: metrics that the machine could not tell, with the reason.
+        confusion: which label was answered for which on the rows of its accuracy, by index
+            into the task's labels; null where the task has none.
     """
 
     name: str
@@ -129,6 +132,7 @@ class ReportedModel:
     metrics: dict[str, Metric]
     bounds: tuple[BoundVerdict, ...] = ()
     unmeasured: dict[str, str] = field(default_factory=dict)
+    confusion: Confusion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -21,6 +20,8 @@ from rich.text import Text
 from autotune.constraint import Verdict
 from autotune.units import format_quantity
 
+from .classes import class_table, mistake_lines
+from .plain_table import plain_table
 from .run_report import BoundVerdict, ReportedModel, RunOutcome, RunReport
 from .wording import (
     adapter_text,
@@ -38,7 +39,6 @@ __all__ = [
     "front_table",
     "make_console",
     "nearest_miss",
-    "plain_table",
     "plan_table",
     "run_summary",
 ]
@@ -82,11 +82,6 @@ def make_console(stream: IO[str], *, width: int | None = None) -> Console:
 def _prose(*parts: str | tuple[str, str]) -> Text:
     """Return text that wraps between words."""
     return Text.assemble(*parts, no_wrap=False, overflow="fold")
-
-
-def plain_table() -> Table:
-    """Return an empty table in the form of all of ours: a rule under the heading, no frame."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def plan_table(rows: Iterable[PlanRow]) -> Table:
@@ -208,10 +203,13 @@ _HEADLINES: dict[RunOutcome, str] = {
 
 
 def _choice(report: RunReport, chosen: ReportedModel) -> Group:
+    classes = class_table(report, chosen)
     return Group(
         _prose("Chosen: ", (chosen.name, "bold")),
         _prose(f"        {adapter_text(chosen)}"),
         Padding(_comparison(report, chosen), (1, 0)),
+        *([Padding(classes, (0, 0, 1, 0))] if classes else []),
+        *(_prose(f"  mistake: {line}") for line in mistake_lines(report, chosen)),
         *_bound_lines(chosen),
         *map(_prose, unmeasured_lines(chosen.unmeasured)),
     )

@@ -219,6 +219,7 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={candidate.name: measurements},
             correct={candidate.name: scored.correct},
+            confusion={candidate.name: scored.confusion} if scored.confusion else {},
         )
 
     def _scored(
@@ -316,6 +317,7 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={k: v for part in parts for k, v in part.measurements.items()},
             correct={k: v for part in parts for k, v in part.correct.items()},
+            confusion={k: v for part in parts for k, v in part.confusion.items()},
         )
 
     # -- shared -----------------------------------------------------------------
