@@ -58,11 +58,14 @@ from .measure_report import (
     load_measure_report,
     measure_view,
 )
+from .mistakes import MISTAKES_FILE, Mistake, read_mistakes, write_mistakes
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, load_model
 from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
 from .redact import redact_command, redact_text
+from .run_models import TriedModel, failed_trials, tried_models
+from .run_page import run_page
 from .run_report import (
     BoundVerdict,
     Metric,
@@ -81,6 +84,7 @@ from .sweep_report import SweepReport, load_sweep_report
 from .sweep_table import Cell, SweepTable
 from .sweep_view import sweep_summary
 from .terminal import (
+    PAGE_FILE,
     PlanRow,
     front_table,
     make_console,
@@ -93,6 +97,8 @@ from .trials import Trial, TrialLog, TrialOrigin, trials_of
 __all__ = [
     "BUNDLE_FILE",
     "DOCUMENTS",
+    "MISTAKES_FILE",
+    "PAGE_FILE",
     "SCHEMA_DIR",
     "SUMS",
     "BoundVerdict",
@@ -120,6 +126,7 @@ __all__ = [
     "MeasuredWorkload",
     "Metric",
     "Missing",
+    "Mistake",
     "ModelDescription",
     "ModelFacts",
     "Origin",
@@ -142,6 +149,7 @@ __all__ = [
     "Trial",
     "TrialLog",
     "TrialOrigin",
+    "TriedModel",
     "WorkloadFacts",
     "append_json_line",
     "build_report",
@@ -151,6 +159,7 @@ __all__ = [
     "compare",
     "comparison_view",
     "delta_of",
+    "failed_trials",
     "file_digests",
     "front_table",
     "hardware_page",
@@ -176,16 +185,20 @@ __all__ = [
     "place_built",
     "plan_table",
     "read_json_lines",
+    "read_mistakes",
     "read_sums",
     "redact_command",
     "redact_text",
+    "run_page",
     "run_summary",
     "schema_text",
     "sealed",
     "sweep_summary",
     "trials_of",
+    "tried_models",
     "whole_folder",
     "write_json_atomic",
+    "write_mistakes",
     "write_model_folder",
     "write_schemas",
     "write_sums",

@@ -1,4 +1,4 @@
-"""From a finished (or stopped) run to the files that people read: report.json and model/."""
+"""From a finished (or stopped) run to what people read: report.json, report.html, model/."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from pathlib import Path
 
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
+from autotune.page import write_page
 from autotune.plain import to_plain
 from autotune.reports import (
+    MISTAKES_FILE,
     DecisionRule,
+    Mistake,
     ModelFacts,
     RefusedRecipe,
     RunContext,
@@ -21,11 +24,12 @@ from autotune.reports import (
     WorkloadFacts,
     build_report,
     write_json_atomic,
+    write_mistakes,
     write_model_folder,
 )
 from autotune.session import Session
 from autotune.step_runner import StepRunner
-from autotune.steps import Done, Event, MeasureStep
+from autotune.steps import Done, Event, MeasureStep, TestStep
 from autotune.task import decision_plan
 
 __all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts"]
@@ -42,7 +46,10 @@ def publish(
     steps: StepRunner,
     notes: Sequence[str] = (),
 ) -> RunReport:
-    """Write ``report.json`` and, where a model was chosen, ``model/``; return the report.
+    """Write ``report.json``, its page and, where a model was chosen, ``model/``.
+
+    Returns:
+        The report.
 
     Raises:
         OutputError: the disk is full or refuses.
@@ -77,7 +84,35 @@ def publish(
     if done is not None and done.chosen is not None:
         _write_model(session, folder / "model", done.chosen, report, steps)
     write_json_atomic(folder / "report.json", to_plain(report))
+    if (mistakes := _mistakes(session, events)) is not None:
+        write_mistakes(folder / MISTAKES_FILE, mistakes)
+    write_page(folder, report, events, shows_mistakes=True)
     return report
+
+
+def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None:
+    """Return the test rows that the chosen model got wrong, None where none were scored."""
+    tested = [event for event in events if isinstance(event.step, TestStep)]
+    if not tested or not isinstance(step := tested[-1].step, TestStep):
+        return None
+    answers = tested[-1].outcome.answers.get(step.chosen.name)
+    if answers is None:
+        return None
+    rows, right = session.tokens.test, tested[-1].outcome.correct[step.chosen.name]
+
+    def spoken(answer: int | str) -> str:
+        return rows.labels[answer] if isinstance(answer, int) else answer
+
+    return [
+        Mistake(
+            row=number,
+            prompt=row.prompt,
+            reference=spoken(row.reference),
+            answered=spoken(answers[number]),
+        )
+        for number, row in enumerate(rows.rows)
+        if right[number] == "0"
+    ]
 
 
 def _target_notes(session: Session, events: Sequence[Event], done: Done | None) -> tuple[str, ...]:
