@@ -5,7 +5,7 @@ Sees plain data only: events in, documents, tables and folders out.
 
 from __future__ import annotations
 
-from .assemble import RunContext, build_report
+from .assemble import RunContext, build_report, search_models
 from .bundle import (
     BUNDLE_FILE,
     Bundle,
@@ -93,6 +93,7 @@ from .terminal import (
     run_summary,
 )
 from .trials import Trial, TrialLog, TrialOrigin, trials_of
+from .validation import Check, Validation, judge_times, validation_lines
 
 __all__ = [
     "BUNDLE_FILE",
@@ -110,6 +111,7 @@ __all__ = [
     "Census",
     "CensusEntry",
     "Change",
+    "Check",
     "ComparedDocument",
     "Comparison",
     "DecisionRule",
@@ -150,6 +152,7 @@ __all__ = [
     "TrialLog",
     "TrialOrigin",
     "TriedModel",
+    "Validation",
     "WorkloadFacts",
     "append_json_line",
     "build_report",
@@ -165,6 +168,7 @@ __all__ = [
     "hardware_page",
     "hardware_summary",
     "json_schema",
+    "judge_times",
     "labelled",
     "load_bundle",
     "load_evidence",
@@ -193,9 +197,11 @@ __all__ = [
     "run_summary",
     "schema_text",
     "sealed",
+    "search_models",
     "sweep_summary",
     "trials_of",
     "tried_models",
+    "validation_lines",
     "whole_folder",
     "write_json_atomic",
     "write_mistakes",

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from autotune.constraint import Verdict
-from autotune.measurement import Measurement
 
 from .delta import delta_of
+from .evidence import number_of
 from .front_plot import export_command
 from .page_parts import paragraphs, section, table
 from .run_models import TriedModel
@@ -182,7 +182,7 @@ def _difference(name: str, first: Metric, second: Metric) -> str:
     """Return ``second`` against ``first``: ``+12 %``, and ``~`` before what may be nothing."""
     if first.value == second.value:
         return "the same"
-    delta = delta_of(_number(name, first), _number(name, second))
+    delta = delta_of(number_of(name, first), number_of(name, second))
     if delta.value is None:
         return "not comparable"
     unsure = delta.ci95 is None or delta.ci95[0] <= 0 <= delta.ci95[1]
@@ -195,12 +195,6 @@ def _difference(name: str, first: Metric, second: Metric) -> str:
     else:
         text = f"{delta.value:+.3g} {first.unit}"
     return f"~ {text}" if unsure else text
-
-
-def _number(name: str, metric: Metric) -> Measurement:
-    return Measurement(
-        metric=name, unit=metric.unit, value=metric.value, n=metric.n, ci95=metric.ci95
-    )
 
 
 def _how_to_use(report: RunReport, chosen: ReportedModel, run: str) -> str:

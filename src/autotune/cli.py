@@ -16,6 +16,7 @@ import typer
 
 from autotune import __version__
 from autotune.cli_reports import add_commands
+from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.errors import AutotuneError, UsageError
 
@@ -237,6 +238,7 @@ def resume(
 
 
 add_commands(app)
+add_runs(app)
 add_sweep(app)
 
 
@@ -246,8 +248,11 @@ def main() -> None:
     ``--debug`` is taken from anywhere on the line, so that every command has it.
     """
     shows_traceback = "--debug" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]
     try:
-        app(args=[word for word in sys.argv[1:] if word != "--debug"], standalone_mode=True)
+        if words and words[0] in QUICK:
+            quick_app()(args=words)
+        app(args=words, standalone_mode=True)
     except AutotuneError as error:
         if shows_traceback:
             raise

@@ -32,7 +32,7 @@ from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, MeasureStep, TestStep
 from autotune.task import decision_plan
 
-__all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+__all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
 
 
 def publish(
@@ -150,13 +150,14 @@ def _write_model(
         folder,
         built_dir=steps.built(chosen).path,
         adapter_dir=trained,
-        rule=_rule(session),
+        rule=decision_rule(session),
         report=report,
         license_path=session.source.license_path,
     )
 
 
-def _rule(session: Session) -> DecisionRule:
+def decision_rule(session: Session) -> DecisionRule:
+    """Return how a model of ``session`` is asked and its answer decided."""
     rows, template = session.tokens.validation, session.task.template
     is_classification = rows.kind == "classification"
     return DecisionRule(
