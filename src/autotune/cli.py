@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
+from autotune.cli_config import add_config
 from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.errors import AutotuneError, UsageError
+from autotune.settings import Settings, read_settings
 
 __all__ = ["app", "main"]
 
@@ -175,8 +178,12 @@ def tune(  # the flags of DESIGN.md, one argument each
     130 interrupted.
     """
     del version, debug
+    settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    if context.invoked_subcommand in (None, "config") and settings.problem is not None:
+        raise settings.problem
     if context.invoked_subcommand is not None:
-        _refuse_flags_before(context.invoked_subcommand, context)
+        if context.invoked_subcommand != "config":
+            _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
 
@@ -240,6 +247,7 @@ def resume(
 add_commands(app)
 add_runs(app)
 add_sweep(app)
+add_config(app)
 
 
 def main() -> None:
@@ -249,15 +257,17 @@ def main() -> None:
     """
     shows_traceback = "--debug" in sys.argv
     words = [word for word in sys.argv[1:] if word != "--debug"]
+    settings = Settings()
     try:
         if words and words[0] in QUICK:
             quick_app()(args=words)
-        app(args=words, standalone_mode=True)
+        settings = read_settings(Path.cwd(), os.environ)
+        app(args=words, standalone_mode=True, obj=settings, default_map=settings.values)
     except AutotuneError as error:
         if shows_traceback:
             raise
         label = "usage" if isinstance(error, UsageError) else "error"
-        typer.echo(f"autotune: {label}: {error}", err=True)
+        typer.echo(f"autotune: {label}: {settings.explained(str(error))}", err=True)
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the outermost edge: Python's own exit code 1 would say
         # "finished, nothing feasible" of a run that failed.
