@@ -94,6 +94,7 @@ from .terminal import (
 )
 from .trials import Trial, TrialLog, TrialOrigin, trials_of
 from .validation import Check, Validation, judge_times, validation_lines
+from .wording import metric_text, metric_title
 
 __all__ = [
     "BUNDLE_FILE",
@@ -179,6 +180,8 @@ __all__ = [
     "load_sweep_report",
     "make_console",
     "measure_view",
+    "metric_text",
+    "metric_title",
     "model_card",
     "nearest_miss",
     "of_hardware",

@@ -110,6 +110,14 @@ def tune_for_edge_box(
     model_dir: Path, place: Path, entries: Sequence[CensusEntry], *, trials: int = 1
 ) -> int:
     """Tune a model for a box with ``entries`` into ``place``/run; return the exit code."""
+    config = asked_of_edge_box(model_dir, place, entries, trials=trials)
+    return tune(config, output=place / "run", dry_run=False, as_json=False)
+
+
+def asked_of_edge_box(
+    model_dir: Path, place: Path, entries: Sequence[CensusEntry], *, trials: int = 1
+) -> RunConfig:
+    """Write data and the box's report into ``place``; return the configuration of a run."""
     data = place / "tones.jsonl"
     rows = [{"phrase": f"news of day {n}", "tone": _TONES[n % 3]} for n in range(60)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -125,8 +133,7 @@ def tune_for_edge_box(
     )
     report = place / "edge.json"
     written(edge_box(**_subject(config), entries=tuple(entries)), report)
-    config = replace(config, target_report=str(report))
-    return tune(config, output=place / "run", dry_run=False, as_json=False)
+    return replace(config, target_report=str(report))
 
 
 def _subject(config: RunConfig) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.errors import AutotuneError, UsageError
-from autotune.settings import Settings, read_settings
+from autotune.settings import Settings, flags_of, read_settings
 
 __all__ = ["app", "main"]
 
@@ -213,7 +213,17 @@ def tune(  # the flags of DESIGN.md, one argument each
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json))
+    command = ("autotune", *sys.argv[1:], *_words_of_settings(context, settings))
+    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
+
+
+def _words_of_settings(context: typer.Context, settings: Settings) -> list[str]:
+    """Return the flags that say what files and variables said, for whoever repeats the run."""
+    sources = {name: context.get_parameter_source(name) for name in settings.values}
+    by_hand = {
+        name for name, one in sources.items() if one is not None and one.name == "COMMANDLINE"
+    }
+    return flags_of({n: value for n, value in settings.values.items() if n not in by_hand})
 
 
 def _refuse_flags_before(command: str, context: typer.Context) -> None:

@@ -28,7 +28,7 @@ def config(
     Rising priority: autotune.toml, [tool.autotune] in pyproject.toml, AUTOTUNE_* variables,
     flags.
     """
-    rows = list(_rows(context.parent))
+    rows = list(_rows(context))
     if as_json:
         typer.echo(
             json.dumps({name: {"value": value, "from": at} for name, value, at in rows}, indent=2)
@@ -40,13 +40,12 @@ def config(
         typer.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {at}")
 
 
-def _rows(context: typer.Context | None) -> Iterator[tuple[str, Any, str]]:
+def _rows(context: typer.Context) -> Iterator[tuple[str, Any, str]]:
     """Yield name, value and origin of every setting as the command line resolved them."""
-    if context is None:
-        return
     settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    run = context.parent or context
     for name in SETTINGS:
-        source = context.get_parameter_source(name)
+        source = run.get_parameter_source(name)
         is_flag = source is not None and source.name == "COMMANDLINE"
         at = f"--{name.replace('_', '-')}" if is_flag else settings.origins.get(name, "default")
-        yield name, context.params.get(name), at
+        yield name, run.params.get(name), at

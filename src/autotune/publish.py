@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +44,7 @@ def publish(
     outcome: RunOutcome,
     steps: StepRunner,
     notes: Sequence[str] = (),
+    command: Sequence[str],
 ) -> RunReport:
     """Write ``report.json``, its page and, where a model was chosen, ``model/``.
 
@@ -57,7 +57,7 @@ def publish(
     target = session.target_machine
     context = RunContext(
         outcome=outcome,
-        command=("autotune", *sys.argv[1:]),
+        command=tuple(command),
         seed=session.config.seed,
         created=created,
         versions=session.all_versions,

@@ -6,7 +6,9 @@ A run is prepared (``session``), looped (``loop``) and published here: the journ
 
 from __future__ import annotations
 
+import json
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,7 +24,16 @@ from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import publish
 from autotune.records import RecordShelf, RunIdentity
-from autotune.reports import EventLog, RunOutcome, RunReport, TrialLog, TrialOrigin, trials_of
+from autotune.reports import (
+    EventLog,
+    RunOutcome,
+    RunReport,
+    TrialLog,
+    TrialOrigin,
+    redact_command,
+    trials_of,
+    write_json_atomic,
+)
 from autotune.search import StagedPlanner, StudyRecord
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["resume", "resume_run", "run_config", "tune"]
 
+_COMMAND = "command.json"
 _EXIT: dict[RunOutcome, int] = {
     "feasible": 0,
     "infeasible": 1,
@@ -45,11 +57,18 @@ _EXIT: dict[RunOutcome, int] = {
 }
 
 
-def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool) -> int:
-    """Run ``config``, print the result and return the exit code; errors as ``run_config``."""
+def tune(
+    config: RunConfig,
+    *,
+    output: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    command: Sequence[str] | None = None,
+) -> int:
+    """Run ``config``, print the result and return the exit code; as ``run_config``."""
     if dry_run:
         return _plan_only(config)
-    ended = run_config(config, output=output)
+    ended = run_config(config, output=output, command=command)
     return _EXIT["interrupted"] if ended is None else _told(*ended, as_json=as_json)
 
 
@@ -70,9 +89,19 @@ def _told(folder: Path, report: RunReport, *, as_json: bool) -> int:
 
 
 def run_config(
-    config: RunConfig, *, output: Path | None, progress: Progress | None = None
+    config: RunConfig,
+    *,
+    output: Path | None,
+    progress: Progress | None = None,
+    command: Sequence[str] | None = None,
 ) -> tuple[Path, RunReport] | None:
     """Run ``config``; return folder and report, or None if interrupted before the first step.
+
+    Args:
+        config: what to run.
+        output: run folder; None is one of its own in ``results``.
+        progress: who is told; None tells the terminal.
+        command: that asks for the same, for the report; None is this process's own.
 
     Raises:
         AutotuneError: the request cannot work, or a step failed in a way no outcome covers.
@@ -83,6 +112,7 @@ def run_config(
         folder = output or default_output(Path(report).stem if report else config.target)
         prepare_output(folder)
         config.save(folder / "run.json")
+        write_json_atomic(folder / _COMMAND, redact_command(list(command or _own_command())))
         try:
             run = _open(config, folder, executor, progress, until_end)
         except (UsageError, HardwareError):
@@ -159,8 +189,22 @@ def _open(
         executor=executor,
         store=store,
         narrator=narrator,
+        command=_command(folder),
         spent_s=max(0.0, time.monotonic() - began - session.source.download_s),
     )
+
+
+def _command(folder: Path) -> tuple[str, ...]:
+    """Return the command that the run began with; resuming it is no way to repeat it."""
+    try:
+        words = json.loads((folder / _COMMAND).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # of an earlier version
+        return _own_command()
+    return tuple(map(str, words))
+
+
+def _own_command() -> tuple[str, ...]:
+    return ("autotune", *sys.argv[1:])
 
 
 @dataclass
@@ -173,6 +217,7 @@ class _Run:
     spent_s: float
     events: list[Event] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    command: tuple[str, ...] = ()
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     def __post_init__(self) -> None:
@@ -267,6 +312,7 @@ class _Run:
             outcome=outcome,
             steps=steps,
             notes=self.notes,
+            command=self.command,
         )
 
     def _interrupted(self, steps: StepRunner) -> RunReport:

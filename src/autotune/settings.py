@@ -16,7 +16,7 @@ from typing import Any
 
 from autotune.errors import UsageError
 
-__all__ = ["SETTINGS", "Settings", "read_settings"]
+__all__ = ["SETTINGS", "Settings", "flags_of", "read_settings"]
 
 _TEXTS = (
     *("target", "target_report", "model", "data", "template", "task"),
@@ -57,6 +57,22 @@ class Settings:
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def flags_of(values: Mapping[str, Any]) -> list[str]:
+    """Return values by the names of flags as words of a command line; None and False are none.
+
+    >>> flags_of({"data": "rows.csv", "constraint": ["size<=1GB"], "trials": None})
+    ['--data', 'rows.csv', '--constraint', 'size<=1GB']
+    """
+    words: list[str] = []
+    for name, value in values.items():
+        if value is True:
+            words.append(_flag(name))
+        elif value is not None and value is not False:
+            for one in value if isinstance(value, list) else [value]:
+                words += [_flag(name), str(one)]
+    return words
 
 
 def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:
