@@ -36,6 +36,7 @@ from .evidence import (
     of_measurement,
     of_run,
 )
+from .floors import NearFloor, check_machine, floors_of, near_floors
 from .hardware_page import hardware_page
 from .hardware_report import (
     Calibration,
@@ -132,6 +133,7 @@ __all__ = [
     "Mistake",
     "ModelDescription",
     "ModelFacts",
+    "NearFloor",
     "Origin",
     "Pick",
     "Picked",
@@ -158,6 +160,7 @@ __all__ = [
     "append_json_line",
     "build_report",
     "bundled_folder",
+    "check_machine",
     "check_measured",
     "check_sums",
     "compare",
@@ -165,6 +168,7 @@ __all__ = [
     "delta_of",
     "failed_trials",
     "file_digests",
+    "floors_of",
     "front_table",
     "hardware_page",
     "hardware_summary",
@@ -183,6 +187,7 @@ __all__ = [
     "metric_text",
     "metric_title",
     "model_card",
+    "near_floors",
     "nearest_miss",
     "of_hardware",
     "of_measurement",

@@ -25,7 +25,8 @@ _HINT = (
 _NOTE = (
     "Lines across a mark are 95 % intervals. Accuracy is on the validation split; untrained models"
     " are scored on its first rows only. A model that was not timed itself has the time of the"
-    " untrained model that is built alike."
+    " untrained model that is built alike. The line joins what no model within the bounds beats in"
+    " both; the front counts size and memory too."
 )
 _ACCURACY = "accuracy"
 
@@ -141,13 +142,21 @@ def _plot(report: RunReport, models: Sequence[TriedModel], cost: str, run: str) 
 
 
 def _front_line(models: Sequence[TriedModel], cost: str, frame: Frame) -> str:
-    """Join the models of the front that meet the bounds, in the order of their cost."""
-    points = sorted(
-        (frame.across(m.model.metrics[cost].value), frame.up(m.model.metrics[_ACCURACY].value))
-        for m in models
-        if m.role in ("chosen", "front")
-    )
-    return polyline(points, "frontline") if len(points) > 1 else ""
+    """Join the models within the bounds that no other beats in accuracy and this cost.
+
+    The front of the run has more objectives; drawn in two of them it would turn back on itself.
+    """
+    points = [
+        (one.model.metrics[cost].value, one.model.metrics[_ACCURACY].value)
+        for one in models
+        if one.verdict is Verdict.PASS
+    ]
+    line: list[tuple[float, float]] = []
+    for at_cost, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not line or accuracy > line[-1][1]:
+            line.append((at_cost, accuracy))
+    drawn = [(frame.across(at_cost), frame.up(accuracy)) for at_cost, accuracy in line]
+    return polyline(drawn, "frontline") if len(drawn) > 1 else ""
 
 
 def _mark(one: TriedModel, cost: str, frame: Frame, run: str) -> str:

@@ -8,26 +8,65 @@ from html import escape
 from typing import Any
 
 from autotune.calibration import SessionNoise
+from autotune.units import format_duration
 
-from .hardware_report import ReportedFact
+from .floors import near_floors
+from .hardware_report import HardwareReport, ReportedFact
 from .hardware_sections import fact_text
 from .page_parts import details, paragraphs, section, table
 from .run_report import RunReport
+from .wording import metric_title
 
 __all__ = ["machine_section", "method_section"]
 
+_NO_FLOORS = (
+    "How near its floor the model runs is told with a calibration of this machine: autotune"
+    " hardware --output hardware.json, then autotune show RUN --page --hardware hardware.json."
+)
+_UNTOLD = (
+    "How near its floor the model runs cannot be told: the record does not tell the lengths of the"
+    " prompts, or the calibration has no rate for this recipe."
+)
 _UNKNOWN = ("unknown", "not_applicable")
 
 
-def machine_section(report: RunReport) -> str:
-    """Return the machine with its facts, and how quiet it was."""
+def machine_section(report: RunReport, hardware: HardwareReport | None = None) -> str:
+    """Return the machine with its facts, how quiet it was, and how near its floor models run."""
     rows = [(name, text) for name, text in _facts(report.hardware)]
     return section(
         "The machine",
         paragraphs([f"Target: {report.device}.", *_quiet(report.noise)]),
+        _floors(report, hardware),
         details(f"Table: {len(rows)} facts", table(("fact", "value"), rows)),
         anchor="machine",
     )
+
+
+def _floors(report: RunReport, hardware: HardwareReport | None) -> str:
+    """Return the medians beside the shortest times that the device allows."""
+    if hardware is None:
+        return paragraphs([_NO_FLOORS])
+    near = near_floors(report, hardware)
+    if not near:
+        return paragraphs([_UNTOLD])
+    rows = [
+        (
+            one.model,
+            metric_title(one.metric),
+            format_duration(one.measured_s),
+            format_duration(one.floor_s),
+            f"{one.times:.1f}",
+        )
+        for one in near
+    ]
+    columns = ("model", "", "measured", "floor", "times the floor")
+    best = near[0]
+    lead = (
+        f"The median of {best.model} is {best.times:.1f} times the shortest that this device"
+        f" allows, by the rates that it reached on {hardware.created}: arithmetic for a prompt,"
+        " reading the weights for a generated token."
+    )
+    return paragraphs([lead]) + table(columns, rows)
 
 
 def _quiet(noise: SessionNoise | None) -> Iterator[str]:

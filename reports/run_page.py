@@ -15,6 +15,7 @@ from autotune.steps import Event
 from .answer_page import answer_section
 from .classes_page import answers_section
 from .front_plot import front_section
+from .hardware_report import HardwareReport
 from .latency_plot import latency_section
 from .method_page import machine_section, method_section
 from .mistakes import Mistake
@@ -34,6 +35,7 @@ def run_page(
     *,
     run: str,
     mistakes: Sequence[Mistake] | None = None,
+    hardware: HardwareReport | None = None,
 ) -> str:
     """Return the whole page as text; it refers to nothing outside itself.
 
@@ -42,6 +44,8 @@ def run_page(
         events: its journal.
         run: the run folder as commands on the page name it.
         mistakes: test rows answered wrongly, None where they are not known or not to be shown.
+        hardware: calibrated report of the run's machine; with it the page tells how near its
+            floor the model runs.
     """
     models = tried_models(report, events)
     sections = [
@@ -51,7 +55,7 @@ def run_page(
         answers_section(report, mistakes),
         training_section(report, events),
         timeline_section(report, events),
-        machine_section(report),
+        machine_section(report, hardware),
         method_section(report),
     ]
     name = report.model.hub_id or report.model.spec

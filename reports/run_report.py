@@ -194,12 +194,14 @@ class WorkloadFacts:
         requests: distinct requests in it.
         kind: classification or generation.
         statement: what is timed and what is not, in a sentence.
+        prompt_tokens: mean of the requests, null where it is not known.
     """
 
     digest: str
     requests: int
     kind: Literal["classification", "generation"]
     statement: str
+    prompt_tokens: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

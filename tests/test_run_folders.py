@@ -16,10 +16,19 @@ from autotune.cli import main
 from autotune.config import RunConfig
 from autotune.errors import UsageError
 from autotune.plain import to_plain
-from autotune.reports import TrialLog, TrialOrigin, build_report, trials_of, write_json_atomic
+from autotune.reports import (
+    EventLog,
+    TrialLog,
+    TrialOrigin,
+    build_report,
+    trials_of,
+    write_json_atomic,
+    write_mistakes,
+)
 from autotune.run_folders import find_run, list_runs, read_run
 from autotune.run_removal import plan_removal, remove
 
+from .reports.long_record import MISTAKES
 from .reports.record import TUNED_INT4, context, events
 
 
@@ -31,7 +40,9 @@ def make_run(path: Path, *, created: str = "2026-11-23T10:00:00+00:00") -> Path:
     write_json_atomic(path / "report.json", report)
     origin = TrialOrigin(versions={}, device="cpu", seed=0)
     TrialLog(path / "trials.jsonl").catch_up(trials_of(events(), origin))
-    for name in ("identity.json", "events.jsonl", "report.html", "study.journal"):
+    for event in events():
+        EventLog(path / "events.jsonl").append(event)
+    for name in ("identity.json", "report.html", "study.journal"):
         (path / name).write_text("{}", encoding="utf-8")
     (path / "logs").mkdir()
     (path / "logs" / "run.log").write_text("line\n" * 100, encoding="utf-8")
@@ -98,10 +109,14 @@ def test_runs_in_every_state_are_listed_the_latest_first(autotune: Autotune) -> 
 
 
 def test_nowhere_and_nothing_are_told_apart(autotune: Autotune, somewhere_else: Path) -> None:
-    code, _, err = autotune("ls")
-    assert code == 2
-    assert "'results' cannot be listed (No such file or directory)" in err
+    assert autotune("ls")[:2] == (0, "There are no runs in 'results'.\n")
     assert autotune("ls", ".")[:2] == (0, "There are no runs in '.'.\n")
+    code, _, err = autotune("ls", "nowhere")
+    assert code == 2
+    assert "'nowhere' cannot be listed (No such file or directory)" in err
+    code, _, err = autotune("show")
+    assert code == 2
+    assert "no run in 'results' to take the latest of" in err
     assert list(somewhere_else.iterdir()) == []
 
 
@@ -121,6 +136,32 @@ def test_a_run_is_shown_with_its_choice_its_trials_and_what_to_do_next(autotune:
     out = autotune("show", "one")[1]
     assert "results/one: unfinished" in out
     assert "autotune resume results/one" in out
+
+
+def test_the_page_is_written_again_with_or_without_texts_of_the_data(autotune: Autotune) -> None:
+    run = make_run(Path("results/one"))
+    write_mistakes(run / "mistakes.jsonl", MISTAKES)
+    assert autotune("show", "one", "--page")[:2] == (0, "results/one/report.html\n")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Wrong examples: 2 rows" in page
+    assert "autotune export results/one --trial 0" in page
+    assert autotune("show", "one", "--page", "--without-examples")[0] == 0
+    assert "Wrong examples" not in (run / "report.html").read_text(encoding="utf-8")
+    for flag in (["--without-examples"], ["--hardware", "h.json"]):
+        code, _, err = autotune("show", "one", *flag)
+        assert code == 2
+        assert f"{flag[0]} says how the page is written; add --page" in err
+    (run / "mistakes.jsonl").write_text('{"row": "x"}\n', encoding="utf-8")
+    code, _, err = autotune("show", "one", "--page")
+    assert code == 4
+    assert "is damaged at row" in err
+
+
+def test_a_run_named_twice_is_removed_once(autotune: Autotune) -> None:
+    run = make_run(Path("results/one"))
+    code, _, err = autotune("rm", "one", "results/one", "--yes")
+    assert (code, err.count("\n")) == (0, 1)
+    assert not run.exists()
 
 
 @pytest.mark.parametrize("damage", ['{"schema": "autotune.run", "schema_version": "1.0"}', "[3]"])

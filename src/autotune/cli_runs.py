@@ -73,7 +73,8 @@ def list_command(
     as_json: _AsJson = False,
 ) -> None:
     """List the runs of a folder, the latest first."""
-    runs = list_runs(folder)
+    is_new = folder == RESULTS and not folder.exists()  # nobody named it, and nothing ran yet
+    runs = [] if is_new else list_runs(folder)
     if as_json:
         typer.echo(json.dumps([as_record(run) for run in runs], indent=2))
     elif runs:
@@ -94,18 +95,26 @@ def show(
     without_examples: Annotated[
         bool, typer.Option("--without-examples", help="Leave texts of your data off the page.")
     ] = False,
+    hardware: Annotated[
+        Path | None, typer.Option(help="Calibrated hardware report, for the page's floors.")
+    ] = None,
     as_json: _AsJson = False,
 ) -> None:
     """Say what a run found: the choice, its bounds, every trial, and where things lie."""
-    if without_examples and not page:
-        raise UsageError("--without-examples says how the page is written; add --page.")
+    if (without_examples or hardware is not None) and not page:
+        flag = "--without-examples" if without_examples else "--hardware"
+        raise UsageError(f"{flag} says how the page is written; add --page.")
     found = read_run(find_run(run))
     if page:
         from autotune.page import refresh_page  # noqa: PLC0415 - startup time
-        from autotune.reports import load_report  # noqa: PLC0415 - same
+        from autotune.reports import load_hardware_report, load_report  # noqa: PLC0415 - same
 
-        report = load_report(found.path / "report.json")
-        written = refresh_page(found.path, report, shows_mistakes=not without_examples)
+        written = refresh_page(
+            found.path,
+            load_report(found.path / "report.json"),
+            shows_mistakes=not without_examples,
+            hardware=load_hardware_report(hardware) if hardware is not None else None,
+        )
         typer.echo(str(written))
     elif as_json:
         typer.echo(json.dumps(found.report or as_record(found), indent=2, ensure_ascii=False))
@@ -134,7 +143,7 @@ def remove_command(
     """Remove runs: the files that a run writes; what else lies in the folder stays."""
     from autotune.run_removal import plan_removal, remove  # noqa: PLC0415 - startup time
 
-    plans = [plan_removal(find_run(run)) for run in runs]
+    plans = [plan_removal(path) for path in dict.fromkeys(find_run(run) for run in runs)]
     for plan in plans:
         names = ", ".join(entry.name for entry in plan.ours)
         stays = f"; stays: {', '.join(one.name for one in plan.others)}" if plan.others else ""

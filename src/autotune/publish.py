@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
@@ -86,7 +87,8 @@ def publish(
     write_json_atomic(folder / "report.json", to_plain(report))
     if (mistakes := _mistakes(session, events)) is not None:
         write_mistakes(folder / MISTAKES_FILE, mistakes)
-    write_page(folder, report, events, shows_mistakes=True)
+    hardware = target.report if target else None
+    write_page(folder, report, events, shows_mistakes=True, hardware=hardware)
     return report
 
 
@@ -220,4 +222,5 @@ def workload_facts(session: Session) -> WorkloadFacts:
         requests=len(rows.rows),
         kind=rows.kind,
         statement=f"batch 1, tokenising, {work}; loading left out",
+        prompt_tokens=mean(len(row.prompt_ids) for row in rows.rows),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from dataclasses import replace
@@ -116,6 +117,15 @@ def test_every_scored_model_can_be_pointed_at_and_built_again(page: str) -> None
     broken = [tip for tip in reader.tips if "breaks a bound" in tip.partition("\n")[0]]
     # Medians of 30 to 130 ms under a bound of 100 ms on the 95th percentile.
     assert {tip.partition(" ")[0] for tip in broken} == {f"untrained/{r.name}" for r in RECIPES[3:]}
+
+
+def test_the_line_of_the_plot_never_turns_back(page: str) -> None:
+    found = re.search(r'class="frontline" points="([^"]*)"', page)
+    assert found is not None
+    points = [tuple(map(float, pair.split(","))) for pair in found[1].split()]
+    # Dearer to the right, more accurate upwards, which is a smaller number.
+    assert all(a[0] < b[0] and a[1] > b[1] for a, b in itertools.pairwise(points))
+    assert len(points) > 1
 
 
 def test_every_plot_has_its_table(page: str) -> None:
