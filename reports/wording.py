@@ -23,6 +23,7 @@ __all__ = [
 _TITLES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
+    "perplexity": "Perplexity",
     "nll": "Negative log-likelihood",
     "latency": "Request latency",
     "ttft": "Time to first token",

@@ -22,6 +22,7 @@ METRIC_UNITS = {
     "accuracy": "1",
     "macro_f1": "1",
     "nll": "nat",
+    "perplexity": "1",
     "answer_tokens": "1",
     "distortion": "1",  # 1 - correlation of the built graph's logits with the model's
 }

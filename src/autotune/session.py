@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
+from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
 from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
+from autotune.kinds import quality_of
 from autotune.passes import (
     Artifact,
     ArtifactStore,
@@ -31,6 +32,7 @@ from autotune.passes import (
 )
 from autotune.plain import digest, to_plain
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
+from autotune.run_task import read_task
 from autotune.search import (
     SamplerName,
     SearchSettings,
@@ -48,7 +50,7 @@ from autotune.targets import (
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
+from autotune.task import Task, TokenizedTask, tokenize_task
 from autotune.training_plan import offered_methods, offered_space, run_estimates
 from autotune.trainings import Offer
 from autotune.units import format_duration
@@ -170,7 +172,7 @@ def prepare(
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
-    task = _task(config)
+    task, rule = read_task(config)
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
@@ -185,7 +187,13 @@ def prepare(
         log_path=_log(log_dir),
     )
     config.trainings.check_modules(layer_names(source.artifact.path))
-    tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
+    tokens = tokenize_task(
+        task,
+        source.artifact.path,
+        source.architecture.context_length,
+        rule=rule,
+        truncates=config.truncate,
+    )
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
@@ -233,20 +241,6 @@ def prepare(
 def _log(log_dir: Path | None) -> str:
     """Return the log of workers that get the model and the machine ready; empty for none."""
     return str(log_dir / "model.log") if log_dir else ""
-
-
-def _task(config: RunConfig) -> Task:
-    """Return the data with its splits; bounds must be on what such a task has."""
-    task = load_task(
-        config.data_path,
-        template=Template.parse(config.template),
-        validation_data=config.validation_data,
-        test_data=config.test_data,
-        kind=config.kind,
-        seed=config.seed,
-    )
-    check_bounds_on_task(config.constraints, task.kind)
-    return task
 
 
 def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
@@ -317,6 +311,7 @@ def _settings(
         parameters=source.architecture.parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,
+        objectives=(quality_of(tokens.validation.kind), "latency.p95"),
         rungs=default_rungs(estimates.training_s),
         prior_costs_s=estimates.stage_s,
         n_validation_rows=len(tokens.validation.rows),

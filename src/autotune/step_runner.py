@@ -115,7 +115,8 @@ class StepRunner:
             case TrainStep():
                 return self._train(step, ledger)
             case ScoreStep():
-                return self._score(step.candidate, self._rows_for(step.candidate), ledger)
+                rows = self._rows_for(step.candidate)
+                return replace(self._score(step.candidate, rows, ledger), answers={})
             case MeasureStep():
                 return self._measure(step, ledger)
             case TestStep():
@@ -136,6 +137,7 @@ class StepRunner:
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={step.adapter.name: {"nll": nll}},
+            losses=tuple(facts["losses"]),
             # Without what is absent here: a GPU's name, a reason for what did happen.
             notes={name: _note(facts[name]) for name in _TRAINING_NOTES if facts.get(name)},
         )
@@ -223,6 +225,8 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={candidate.name: measurements},
             correct={candidate.name: scored.correct},
+            confusion={candidate.name: scored.confusion} if scored.confusion else {},
+            answers={candidate.name: scored.predictions},
         )
 
     def _scored(
@@ -320,6 +324,8 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={k: v for part in parts for k, v in part.measurements.items()},
             correct={k: v for part in parts for k, v in part.correct.items()},
+            confusion={k: v for part in parts for k, v in part.confusion.items()},
+            answers={k: v for part in parts for k, v in part.answers.items()},
         )
 
     # -- shared -----------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from .answer_rule import ANSWER_METRICS, OPTION_METRICS, AnswerRule, answer_rule
+from .conversations import CHAT_TEMPLATE
 from .data import load_table
+from .documents import DOCUMENT_TEMPLATE
 from .labels import LEAST_ROWS_PER_LABEL, MOST_LABELS
-from .rows import EvaluationRow, Kind, RowSet, TextRow, TrainingExample
+from .rows import EvaluationRow, Kind, Message, RowSet, TextRow, TrainingExample
 from .summary import TaskSummary
 from .table import SPLIT_NAMES, Record, SplitName, Table
 from .task import Task, load_task
@@ -14,13 +17,19 @@ from .tokens import Encoder
 from .trie import DecisionPlan, decision_plan
 
 __all__ = [
+    "ANSWER_METRICS",
+    "CHAT_TEMPLATE",
+    "DOCUMENT_TEMPLATE",
     "LEAST_ROWS_PER_LABEL",
     "MOST_LABELS",
+    "OPTION_METRICS",
     "SPLIT_NAMES",
+    "AnswerRule",
     "DecisionPlan",
     "Encoder",
     "EvaluationRow",
     "Kind",
+    "Message",
     "Record",
     "RowSet",
     "SplitName",
@@ -31,6 +40,7 @@ __all__ = [
     "TextRow",
     "TokenizedTask",
     "TrainingExample",
+    "answer_rule",
     "decision_plan",
     "load_table",
     "load_task",
