@@ -19,7 +19,7 @@ from autotune.errors import (
 )
 from autotune.kinds import is_decision
 from autotune.plain import to_plain
-from autotune.targets import Executor, Job, JobResult
+from autotune.targets import Executor, Job, JobResult, libraries_script
 from autotune.task import EvaluationRow, RowSet, decision_plan
 
 from .contract import BuiltModel
@@ -112,6 +112,7 @@ def child_job(
     payload = {
         "model_dir": str(model.path),
         "provider": model.provider,
+        "libraries": libraries_script(model.provider),
         "threads": threads,
         "plan": to_plain(decision_plan(rules.label_ids)) if has_labels else None,
         "label_ids": [list(ids) for ids in rules.label_ids],

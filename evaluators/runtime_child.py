@@ -17,25 +17,25 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 
-def _sibling(name: str) -> ModuleType:
-    """Return the module in the file beside this script, whose folder is not on the path."""
-    spec = importlib.util.spec_from_file_location(
-        f"autotune_{name}", Path(__file__).with_name(f"{name}.py")
-    )
+def _loaded(file: Path) -> ModuleType:
+    """Return the module in ``file``, whose folder is not on the path."""
+    spec = importlib.util.spec_from_file_location(f"autotune_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise ImportError(name)
+        raise ImportError(file.stem)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-_METERS, _SCORING, _USAGE = _sibling("meters"), _sibling("scoring"), _sibling("usage")
+_METERS, _SCORING, _USAGE, _WARM_UP = (
+    _loaded(Path(__file__).with_name(f"{name}.py"))
+    for name in ("meters", "scoring", "usage", "warm_up")
+)
 # Model.device_type where it is not the provider's own name (onnxruntime-genai 0.18).
 _DEVICE_TYPES = {"dml": "DirectML"}
 # Sampling defaults travel with a model (generation_config.json); they must not decide here.
@@ -189,27 +189,10 @@ def request_answer(runtime: Runtime, row: dict[str, Any]) -> tuple[float, ...]:
     return total, first - start
 
 
-def _warm_up(
-    request: Callable[[dict[str, Any]], tuple[float, ...]],
-    row: dict[str, Any],
-    rules: dict[str, Any],
-    hopeless_s: float,
-) -> list[float]:
-    """Repeat ``row`` until the last three running medians agree, or all are hopeless."""
-    seconds: list[float] = []
-    medians: list[float] = []
-    while len(seconds) < rules["most"]:
-        seconds.append(request(row)[0])
-        medians.append(sorted(seconds)[len(seconds) // 2])
-        last = medians[-3:]
-        settled = max(last) <= min(last) * (1 + rules["tolerance"])
-        if len(seconds) >= rules["least"] and (settled or min(seconds) > hopeless_s):
-            break
-    return seconds
-
-
 def latency(runtime: Runtime, request: dict[str, Any], labels: Any, meters: Any) -> dict[str, Any]:
     """Time one block between the meters: a cold request, the warm-up, then every row once.
+
+    A device also meets every prompt length before it is timed.
 
     Where the first few show the model hopelessly slow, no more than those.
     """
@@ -233,15 +216,25 @@ def latency(runtime: Runtime, request: dict[str, Any], labels: Any, meters: Any)
     gc.disable()
     try:
         cold_s = one(longest)[0]
-        warm_up = _warm_up(one, longest, work["warm_up"], hopeless_s)
+        warm_up = _WARM_UP.settle(one, longest, work["warm_up"], hopeless_s)
+        lengths = []
+        if request["provider"] != "cpu" and min(warm_up) <= hopeless_s:
+            seen = len(longest["prompt_ids"])
+            lengths = _WARM_UP.first_of_each_length(one, rows, seen=seen, settled_s=warm_up[-1])
         before = _USAGE.read_usage()
         meters.start()
         began = time.perf_counter()
         timed = [one(row) for row in rows[:_LOOK]]
         if min([*warm_up, *(total for total, _ in timed)]) <= hopeless_s:
             timed += [one(row) for row in rows[_LOOK:]]
-        metered = meters.stop(time.perf_counter() - began)
         used = _USAGE.used_since(before)
+        # The same requests again, untimed, until the counters can tell.
+        rounds = 1
+        while len(timed) == len(rows) and time.perf_counter() - began < meters.window_s:
+            for row in rows:
+                one(row)
+            rounds += 1
+        metered = meters.stop(time.perf_counter() - began)
     finally:
         gc.enable()
     rows = rows[: len(timed)]
@@ -249,6 +242,7 @@ def latency(runtime: Runtime, request: dict[str, Any], labels: Any, meters: Any)
     return {
         "cold_s": cold_s,
         "warm_up_s": warm_up,
+        "new_length_s": lengths,
         "total_s": [total for total, _ in timed],
         "ttft_s": [first for _, first in timed],
         "tpot_s": [(t - f) / n for (t, f), n in zip(timed, further, strict=True) if n],
@@ -256,6 +250,7 @@ def latency(runtime: Runtime, request: dict[str, Any], labels: Any, meters: Any)
         "prompt_tokens": [len(row["prompt_ids"]) for row in rows],
         "peak_bytes": _USAGE.peak_bytes(),
         "pss_bytes": _USAGE.pss_bytes(),
+        "metered_rounds": rounds,
         **used,
         **metered,
     }
@@ -264,6 +259,8 @@ def latency(runtime: Runtime, request: dict[str, Any], labels: Any, meters: Any)
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Load the model, do what ``request`` asks (latency before score) and return the result."""
     threads = request["threads"] or _USAGE.usable_cores()
+    if request["libraries"]:
+        _loaded(Path(request["libraries"])).load_nvidia_libraries()
     work = request.get("latency")
     meters = work and _METERS.Meters(
         provider=request["provider"],

@@ -1,6 +1,6 @@
 """Passes: steps that turn artifacts into artifacts, and the store that keeps them."""
 
-from .architectures import EXPORTABLE, read_architecture
+from .architectures import EXPORTABLE, layer_names, read_architecture
 from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
@@ -8,9 +8,11 @@ from .gguf import ImportGguf
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .produce import Produced, pass_key, produce
+from .pruning import Stored, chosen_to_go, prune, stored_artifacts
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
 from .store import ArtifactStore, Origin, default_root
+from .training_device import training_device
 from .wheels import WheelSpec, parse_wheel_spec, unpack_wheel
 
 __all__ = [
@@ -28,17 +30,23 @@ __all__ = [
     "OtherPython",
     "Pass",
     "Produced",
+    "Stored",
     "WheelSpec",
+    "chosen_to_go",
     "content_digest",
     "default_root",
     "folder_artifact",
+    "layer_names",
     "parse_wheel_spec",
     "pass_class",
     "pass_key",
     "pass_names",
     "produce",
+    "prune",
     "read_architecture",
     "read_manifest",
     "resolve_model",
+    "stored_artifacts",
+    "training_device",
     "unpack_wheel",
 ]

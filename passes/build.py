@@ -146,6 +146,8 @@ def builder_options(recipe: Recipe) -> list[str]:
         found.append("use_webgpu_fp32=true")
     if recipe.algorithm is not None:
         found.append(f"algo_config={recipe.algorithm}")
+    if recipe.cuda_graph:
+        found.append("enable_cuda_graph=true")
     return found
 
 

@@ -6,6 +6,7 @@ not read.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         level), as ``"bits/block/level"``; ``matmuls``: other products; ``weights``: data
         types of the stored weights of rank 2 with their counts; ``activations``: the data
         type of the key-value cache, in which the graph computes; ``prunes_head``: the head
-        sees one position only.
+        sees one position only; ``cuda_graph``: the runtime is told to record kernels.
     """
     model = onnx_ir.load(folder / "model.onnx")
     products: Counter[str] = Counter()
@@ -53,7 +54,14 @@ def read_attributes(folder: Path) -> dict[str, Any]:
         "weights": dict(sorted(weights.items())),
         "activations": _cache_type(model),
         "prunes_head": _prunes_head(model),
+        "cuda_graph": _records_kernels(folder),
     }
+
+
+def _records_kernels(folder: Path) -> bool:
+    config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+    options = config["model"]["decoder"]["session_options"].get("provider_options", [])
+    return any(one.get("cuda", {}).get("enable_cuda_graph") == "1" for one in options)
 
 
 def _cache_type(model: Any) -> str:
@@ -87,6 +95,11 @@ def check_attributes(found: dict[str, Any], recipe: Recipe) -> None:
         raise BuildError(
             f"{recipe.name} should compute in {_FLOAT_TYPES[recipe.activations]}, the graph"
             f" computes in {found['activations'] or 'an unknown type'}."
+        )
+    if found["cuda_graph"] != recipe.cuda_graph:
+        raise BuildError(
+            f"{recipe.name} asks for cuda_graph={recipe.cuda_graph}, genai_config.json says"
+            f" {found['cuda_graph']}."
         )
     if found["prunes_head"] != recipe.prune_lm_head:
         raise BuildError(

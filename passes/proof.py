@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from autotune.candidate import Precision, Recipe
 from autotune.errors import BuildError, HardwareError
+from autotune.targets import libraries_script
 
 from .architectures import weight_files
 from .base_model import load_model
@@ -102,6 +103,7 @@ def _run_child(
     request = {
         "folder": str(built),
         "provider": recipe.provider,
+        "libraries": libraries_script(recipe.provider),
         "prompts": prompts,
         "logits": str(logits),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 
 
@@ -16,9 +17,12 @@ def main() -> None:
     """Answer one request."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the runtime is loaded
     import numpy as np  # noqa: PLC0415 - a process that only imports this module pays nothing
-    import onnxruntime_genai as og  # noqa: PLC0415 - after the variable is set
 
     request = json.load(sys.stdin)
+    if request["libraries"]:
+        runpy.run_path(request["libraries"])["load_nvidia_libraries"]()
+    import onnxruntime_genai as og  # noqa: PLC0415 - after variable and libraries are set
+
     config = og.Config(request["folder"])
     if request["provider"] != "cpu":
         config.clear_providers()

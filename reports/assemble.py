@@ -42,7 +42,7 @@ from .run_report import (
 )
 from .wording import in_reading_order
 
-__all__ = ["RunContext", "build_report", "untrained_twin"]
+__all__ = ["RunContext", "build_report", "search_models", "untrained_twin"]
 
 # Later purposes are better evidence: more rounds, finalists interleaved.
 _PURPOSE_RANK: dict[Purpose, int] = {"census": 1, "recheck": 2, "confirm": 3}
@@ -205,6 +205,14 @@ def _reported(
         metrics=in_reading_order({name: reading.as_metric() for name, reading in best.items()}),
         bounds=_verdicts(constraints, best),
     )
+
+
+def search_models(
+    candidates: Iterable[Candidate], events: Sequence[Event], constraints: Sequence[Constraint]
+) -> tuple[ReportedModel, ...]:
+    """Return ``candidates`` as the search saw them: numbers of the test split left out."""
+    readings = _readings(events)
+    return tuple(filter(None, (_reported(one, readings, constraints) for one in candidates)))
 
 
 def _with_gaps(model: ReportedModel | None, events: Sequence[Event]) -> ReportedModel | None:

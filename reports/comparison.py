@@ -31,6 +31,7 @@ _ORDER = [
     "ttft",
     "tpot",
     "load",
+    "new_length",
     "energy",
     "energy_per_token",
     "memory",

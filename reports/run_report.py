@@ -195,12 +195,14 @@ class WorkloadFacts:
         requests: distinct requests in it.
         kind: what is asked of the model.
         statement: what is timed and what is not, in a sentence.
+        prompt_tokens: mean of the requests, null where it is not known.
     """
 
     digest: str
     requests: int
     kind: Kind
     statement: str
+    prompt_tokens: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

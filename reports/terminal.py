@@ -35,6 +35,8 @@ from .wording import (
 )
 
 __all__ = [
+    "HEADLINES",
+    "PAGE_FILE",
     "PLAIN_WIDTH",
     "PlanRow",
     "front_table",
@@ -44,6 +46,7 @@ __all__ = [
     "run_summary",
 ]
 
+PAGE_FILE = "report.html"
 PLAIN_WIDTH = 100
 _NOT_CERTAIN = "no time of this run is certain, take it again on a quiet machine"
 _CHOSEN_MARK = "*"
@@ -194,7 +197,7 @@ def nearest_miss(report: RunReport) -> Group:
     return Group(_prose("Nearest miss: ", (miss.name, "bold"), how), *_bound_lines(miss))
 
 
-_HEADLINES: dict[RunOutcome, str] = {
+HEADLINES: dict[RunOutcome, str] = {
     "feasible": "A model meets the bounds, but none was handed over.",
     "infeasible": "No model meets the bounds; nothing is handed over.",
     "uncertain": "No model is known to meet the bounds: an interval still spans one.",
@@ -227,6 +230,7 @@ def _places(report: RunReport, run_dir: Path) -> Iterator[str]:
             words = [*(f"{field}=..." for field in fields), "-- OPTION OPTION ..."]
         yield f"Model:  {folder}"
         yield f"Try it: {shlex.join(['python', str(folder / 'run.py')])} {' '.join(words)}"
+    yield f"Page:   {run_dir / PAGE_FILE}"
     yield f"Report: {run_dir / 'report.json'}"
     if report.outcome == "unconfirmed":
         words = ["autotune", "measure", str(run_dir / "model"), "--into", str(run_dir)]
@@ -241,10 +245,10 @@ def run_summary(report: RunReport, *, run_dir: Path) -> Group:
         parts += [Text(f"Pareto front{mark}", style="bold"), front_table(report), Text()]
     if report.chosen is not None:
         if report.outcome == "unconfirmed":
-            parts.append(Text(_HEADLINES["unconfirmed"], style="bold"))
+            parts.append(Text(HEADLINES["unconfirmed"], style="bold"))
         parts.append(_choice(report, report.chosen))
     else:
-        parts.append(Text(_HEADLINES[report.outcome], style="bold"))
+        parts.append(Text(HEADLINES[report.outcome], style="bold"))
         if report.outcome in ("infeasible", "uncertain"):
             parts.append(nearest_miss(report))
     if report.decision:

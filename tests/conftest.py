@@ -13,10 +13,14 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .tiny_model import make_tiny_model
+
+if TYPE_CHECKING:
+    from autotune.targets import Target
 
 _HOME = pytest.StashKey[Path]()
 
@@ -57,6 +61,21 @@ def webgpu_python() -> str:
             pytest.fail(f"{reason}, and AUTOTUNE_REQUIRE_WEBGPU asks for one")
         pytest.skip(reason)
     return named
+
+
+@pytest.fixture(scope="session")
+def cuda_target() -> Target:
+    """The proven CUDA target of this interpreter."""
+    from autotune.targets import LocalExecutor, survey  # noqa: PLC0415 - after the environment
+
+    with LocalExecutor() as executor:
+        (found,) = (one for one in survey(executor) if one.family.name == "cuda")
+    if found.target is None:
+        reason = f"there is no CUDA here: {found.reason}"
+        if os.environ.get("AUTOTUNE_REQUIRE_CUDA") == "1":
+            pytest.fail(f"{reason}; AUTOTUNE_REQUIRE_CUDA asks for it")
+        pytest.skip(reason)
+    return found.target
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
+from autotune.cli_config import add_config
 from autotune.cli_reports import add_commands
+from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
 from autotune.errors import AutotuneError, UsageError
+from autotune.settings import Settings, flags_of, read_settings
 
 __all__ = ["app", "main"]
 
@@ -34,6 +38,7 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
+_TRAINING = "Training"
 _FAILED = 4
 _MOST_SEED = 2**32 - 1  # a training packs it with the step into torch's 64 bits
 
@@ -139,6 +144,68 @@ def tune(  # the flags of DESIGN.md, one argument each
     sampler: Annotated[
         str, typer.Option(help="tpe, nsgaii, gp, random or grid.", rich_help_panel=_RUN)
     ] = "tpe",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="lora, qlora or both.  [default: qlora too where it helps; --dry-run says why]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    merge_bases: Annotated[
+        str | None,
+        typer.Option(
+            help="Of qlora: full, dequantized (what its training saw) or both."
+            "  [default: dequantized]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    target_modules: Annotated[
+        str | None,
+        typer.Option(
+            help="What gets an adapter: all-linear, attention, mlp, or names joined by +"
+            " (q_proj+v_proj); more than one to try.  [default: all-linear]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Passes over the data of a whole training.  [default: what the budget allows,"
+            " 3 at most]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Optimiser steps of a whole training, in the place of --epochs.",
+            min=1,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the learning rate: cosine, linear or constant.  [default: cosine]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest norm of the gradients, 0 for any.  [default: 1]",
+            min=0,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    rslora: Annotated[
+        bool,
+        typer.Option("--rslora", help="Scale by alpha / sqrt(rank).", rich_help_panel=_TRAINING),
+    ] = False,
+    double_quant: Annotated[
+        bool,
+        typer.Option(help="Of qlora: round the scales too.", rich_help_panel=_TRAINING),
+    ] = True,
     seed: Annotated[
         int, typer.Option(min=0, max=_MOST_SEED, help="Of everything.", rich_help_panel=_RUN)
     ] = 0,
@@ -175,10 +242,15 @@ def tune(  # the flags of DESIGN.md, one argument each
     130 interrupted.
     """
     del version, debug
+    settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    if context.invoked_subcommand in (None, "config") and settings.problem is not None:
+        raise settings.problem
     if context.invoked_subcommand is not None:
-        _refuse_flags_before(context.invoked_subcommand, context)
+        if context.invoked_subcommand != "config":
+            _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
+    from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
     from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
@@ -210,11 +282,32 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
+        trainings=read_trainings(
+            methods=methods,
+            merge_bases=merge_bases,
+            target_modules=target_modules,
+            epochs=epochs,
+            steps=steps,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            rslora=rslora,
+            double_quant=double_quant,
+        ),
     )
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json))
+    command = ("autotune", *sys.argv[1:], *_words_of_settings(context, settings))
+    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
+
+
+def _words_of_settings(context: typer.Context, settings: Settings) -> list[str]:
+    """Return the flags that say what files and variables said, for whoever repeats the run."""
+    sources = {name: context.get_parameter_source(name) for name in settings.values}
+    by_hand = {
+        name for name, one in sources.items() if one is not None and one.name == "COMMANDLINE"
+    }
+    return flags_of({n: value for n, value in settings.values.items() if n not in by_hand})
 
 
 def _refuse_flags_before(command: str, context: typer.Context) -> None:
@@ -246,7 +339,9 @@ def resume(
 
 
 add_commands(app)
+add_runs(app)
 add_sweep(app)
+add_config(app)
 
 
 def main() -> None:
@@ -255,13 +350,18 @@ def main() -> None:
     ``--debug`` is taken from anywhere on the line, so that every command has it.
     """
     shows_traceback = "--debug" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    settings = Settings()
     try:
-        app(args=[word for word in sys.argv[1:] if word != "--debug"], standalone_mode=True)
+        if words and words[0] in QUICK:
+            quick_app()(args=words)
+        settings = read_settings(Path.cwd(), os.environ)
+        app(args=words, standalone_mode=True, obj=settings, default_map=settings.values)
     except AutotuneError as error:
         if shows_traceback:
             raise
         label = "usage" if isinstance(error, UsageError) else "error"
-        typer.echo(f"autotune: {label}: {error}", err=True)
+        typer.echo(f"autotune: {label}: {settings.explained(str(error))}", err=True)
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the outermost edge: Python's own exit code 1 would say
         # "finished, nothing feasible" of a run that failed.

@@ -13,6 +13,7 @@ METRIC_UNITS = {
     "ttft": "s",
     "tpot": "s",
     "load": "s",
+    "new_length": "s",  # the first request of a prompt length in a process
     "memory": "B",
     "device_memory": "B",
     "energy": "J",  # of a request

@@ -13,7 +13,7 @@ from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.progress import Progress
 from autotune.reports import PlanRow, RunReport, make_console, plan_table, run_summary
-from autotune.search import SearchSettings, StagedPlanner
+from autotune.search import SearchSettings, SearchSpace, StagedPlanner
 from autotune.session import Session
 from autotune.steps import (
     Event,
@@ -211,9 +211,14 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis="build, score and two blocks each; " + estimates.basis,
         ),
         PlanRow(
-            what=f"one training, {settings.space.epochs[0]:g} epochs",
+            what=f"one training, {_length(settings.space)}",
             estimate=format_duration(estimates.training_s),
             basis=f"{estimates.tokens_per_s:.0f} tokens/s",
+        ),
+        PlanRow(
+            what="ways of training",
+            estimate=", ".join(settings.space.methods),
+            basis=session.offer.reason,
         ),
         PlanRow(
             what="trainings started / finished",
@@ -232,6 +237,10 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis="the builder, over the checkpoint's size",
         ),
     ]
+
+
+def _length(space: SearchSpace) -> str:
+    return f"{space.epochs[0]:g} epochs" if space.steps is None else f"{space.steps} steps"
 
 
 def print_report(report: RunReport, *, folder: Path, as_json: bool) -> None:

@@ -1,18 +1,21 @@
-"""From a finished (or stopped) run to the files that people read: report.json and model/."""
+"""From a finished (or stopped) run to what people read: report.json, report.html, model/."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
 from autotune.kinds import Kind, is_decision
+from autotune.page import write_page
 from autotune.plain import to_plain
 from autotune.reports import (
+    MISTAKES_FILE,
     DecisionRule,
+    Mistake,
     ModelFacts,
     RefusedRecipe,
     RunContext,
@@ -22,14 +25,15 @@ from autotune.reports import (
     WorkloadFacts,
     build_report,
     write_json_atomic,
+    write_mistakes,
     write_model_folder,
 )
 from autotune.session import Session
 from autotune.step_runner import StepRunner
-from autotune.steps import Done, Event, MeasureStep
-from autotune.task import decision_plan
+from autotune.steps import Done, Event, MeasureStep, TestStep
+from autotune.task import EvaluationRow, decision_plan
 
-__all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+__all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
 
 # What is timed after tokenising, by kind of task.
 _WORK: dict[Kind, str] = {
@@ -50,8 +54,12 @@ def publish(
     outcome: RunOutcome,
     steps: StepRunner,
     notes: Sequence[str] = (),
+    command: Sequence[str],
 ) -> RunReport:
-    """Write ``report.json`` and, where a model was chosen, ``model/``; return the report.
+    """Write ``report.json``, its page and, where a model was chosen, ``model/``.
+
+    Returns:
+        The report.
 
     Raises:
         OutputError: the disk is full or refuses.
@@ -59,7 +67,7 @@ def publish(
     target = session.target_machine
     context = RunContext(
         outcome=outcome,
-        command=("autotune", *sys.argv[1:]),
+        command=tuple(command),
         seed=session.config.seed,
         created=created,
         versions=session.all_versions,
@@ -86,7 +94,36 @@ def publish(
     if done is not None and done.chosen is not None:
         _write_model(session, folder / "model", done.chosen, report, steps)
     write_json_atomic(folder / "report.json", to_plain(report))
+    if (mistakes := _mistakes(session, events)) is not None:
+        write_mistakes(folder / MISTAKES_FILE, mistakes)
+    hardware = target.report if target else None
+    write_page(folder, report, events, shows_mistakes=True, hardware=hardware)
     return report
+
+
+def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None:
+    """Return the test rows that the chosen model got wrong, None where none were scored."""
+    tested = [event for event in events if isinstance(event.step, TestStep)]
+    if not tested or not isinstance(step := tested[-1].step, TestStep):
+        return None
+    answers = tested[-1].outcome.answers.get(step.chosen.name)
+    if answers is None or session.task.kind == "perplexity":  # a text has no wrong rows
+        return None
+    rows, right = session.tokens.test, tested[-1].outcome.correct[step.chosen.name]
+
+    def spoken(row: EvaluationRow, answer: int | str) -> str:
+        return (row.options or rows.labels)[answer] if isinstance(answer, int) else answer
+
+    return [
+        Mistake(
+            row=number,
+            prompt=row.prompt,
+            reference=spoken(row, row.reference),
+            answered=spoken(row, answers[number]),
+        )
+        for number, row in enumerate(rows.rows)
+        if right[number] == "0"
+    ]
 
 
 def _target_notes(session: Session, events: Sequence[Event], done: Done | None) -> tuple[str, ...]:
@@ -124,13 +161,14 @@ def _write_model(
         folder,
         built_dir=steps.built(chosen).path,
         adapter_dir=trained,
-        rule=_rule(session),
+        rule=decision_rule(session),
         report=report,
         license_path=session.source.license_path,
     )
 
 
-def _rule(session: Session) -> DecisionRule:
+def decision_rule(session: Session) -> DecisionRule:
+    """Return how a model of ``session`` is asked and its answer decided."""
     rows, template = session.tokens.validation, session.task.template
     has_labels = rows.kind == "classification"
     return DecisionRule(
@@ -192,4 +230,5 @@ def workload_facts(session: Session) -> WorkloadFacts:
         requests=len(rows.rows),
         kind=rows.kind,
         statement=f"batch 1, tokenising, {_WORK[rows.kind]}; loading left out",
+        prompt_tokens=mean(len(row.prompt_ids) for row in rows.rows),
     )

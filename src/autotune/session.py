@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
-from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
+from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
 from autotune.kinds import quality_of
 from autotune.passes import (
@@ -27,9 +27,11 @@ from autotune.passes import (
     ModelSource,
     Origin,
     OtherPython,
+    layer_names,
     resolve_model,
 )
 from autotune.plain import digest, to_plain
+from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.run_task import read_task
 from autotune.search import (
     SamplerName,
@@ -41,16 +43,22 @@ from autotune.search import (
 )
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
-from autotune.targets import Executor, Machine, Refusal, Target, read_machine, resolve_targets
+from autotune.targets import (
+    Executor,
+    Refusal,
+    Target,
+    read_machine,
+    resolve_targets,
+)
 from autotune.task import Task, TokenizedTask, tokenize_task
+from autotune.training_plan import offered_methods, offered_space, run_estimates
+from autotune.trainings import Offer
 from autotune.units import format_duration
 
 __all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
-# lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
-_ALPHA_RATIOS = (1.0, 2.0)
 # Rows of the validation split whose likelihood ranks trainings at their rungs; the
 # standard error of a mean NLL over 200 rows is well below differences that matter.
 PROBE_ROWS = 200
@@ -73,6 +81,7 @@ class Session:
         versions: of the libraries here that shape results.
         others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
+        offer: methods of training that may be tried, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
     """
@@ -89,6 +98,7 @@ class Session:
     settings: SearchSettings
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
+    offer: Offer
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
@@ -96,7 +106,7 @@ class Session:
     @property
     def all_versions(self) -> dict[str, str]:
         """Versions here and, under ``PROVIDER: LIBRARY``, those of other interpreters."""
-        return _all_versions(self.versions, self.others)
+        return all_versions(self.versions, self.others)
 
     @property
     def device(self) -> str:
@@ -108,7 +118,10 @@ class Session:
         names = ", ".join(t.name for t in self.targets if t.provider in tried)
         processor = self.hardware["processor"]
         cores = processor["usable_cores"]["value"] or "?"
-        return f"{names}: {processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"
+        words = [f"{processor['model']['value'] or 'unknown CPU'}, {cores:g} usable cores"]
+        if tried != {"cpu"}:
+            words = [*(self.hardware["accelerators"]["nvidia"]["value"] or ()), *words]
+        return f"{names}: {', '.join(words)}"
 
     def bench(self, *, store: ArtifactStore, executor: Executor, log_dir: Path) -> Bench:
         """Return what the steps of this run work with."""
@@ -164,15 +177,16 @@ def prepare(
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
     others = _others(targets, executor)
-    versions = _versions(executor.capabilities())
+    versions = worker_versions(executor, log_path=_log(log_dir))
     source = resolve_model(
         config.model,
         store=store,
         executor=executor,
         versions=versions,
         trust_remote_code=config.trust_remote_code,
-        log_path=str(log_dir / "model.log") if log_dir else "",
+        log_path=_log(log_dir),
     )
+    config.trainings.check_modules(layer_names(source.artifact.path))
     tokens = tokenize_task(
         task,
         source.artifact.path,
@@ -184,14 +198,18 @@ def prepare(
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
     recipes, refused = _recipes(config, targets, source, target_machine)
-    machine = read_machine()
-    estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
-    if target_machine is not None:  # what was measured there costs nothing here
-        estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
+    machine, trains_on = read_machine(), versions["training-device"]
+    estimates = run_estimates(
+        config, source, tokens, recipes=recipes, machine=machine, trains_on=trains_on
+    )
+    if target_machine is not None:
+        estimates = estimates.measured_elsewhere()
     _check_disk(estimates, store)
-    settings = _settings(config, recipes, source, tokens, estimates)
+    offered = offered_methods(config, source, machine, versions)
+    space = offered_space(config, offered, epochs=estimates.epochs)
+    settings = _settings(config, recipes, source, tokens=tokens, estimates=estimates, space=space)
     _check_budget(settings)
-    hardware = to_plain(machine)
+    hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
         config=config,
         targets=targets,
@@ -206,12 +224,13 @@ def prepare(
         versions=versions,
         others=others,
         hardware=hardware,
-        record_key=_record_key(
+        offer=offered,
+        record_key=record_key(
             config=config,
             source=source,
             tokens=tokens,
             workload=workload,
-            versions=_all_versions(versions, others),
+            versions=all_versions(versions, others),
             hardware=hardware,
             target_machine=target_machine,
         ),
@@ -219,10 +238,9 @@ def prepare(
     )
 
 
-def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
-    found = {str(name): str(version) for name, version in capabilities["versions"].items()}
-    found["device-class"] = str(capabilities["device_class"])
-    return found
+def _log(log_dir: Path | None) -> str:
+    """Return the log of workers that get the model and the machine ready; empty for none."""
+    return str(log_dir / "model.log") if log_dir else ""
 
 
 def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
@@ -234,15 +252,6 @@ def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPyt
             runtime = {n: v for n, v in versions.items() if n.startswith("onnxruntime")}
             found[target.provider] = OtherPython(interpreter=target.interpreter, versions=runtime)
     return found
-
-
-def _all_versions(versions: Mapping[str, str], others: Mapping[str, OtherPython]) -> dict[str, str]:
-    theirs = {
-        f"{provider}: {library}": version
-        for provider, other in others.items()
-        for library, version in other.versions.items()
-    }
-    return {**versions, **theirs}
 
 
 def _recipes(
@@ -263,17 +272,6 @@ def _recipes(
         recipes += possible
         refused += impossible
     return tuple(recipes), tuple(refused)
-
-
-def _estimator(source: ModelSource, tokens: TokenizedTask, machine: Machine) -> Estimator:
-    isa = machine.processor.isa.value or ()
-    return Estimator(
-        parameters=source.architecture.parameters,
-        train_tokens=sum(len(example.ids) for example in tokens.examples),
-        scored_rows=len(tokens.validation.rows),
-        gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
-        has_bf16="amx_bf16" in isa,
-    )
 
 
 def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
@@ -299,15 +297,17 @@ def _settings(
     config: RunConfig,
     recipes: tuple[Recipe, ...],
     source: ModelSource,
+    *,
     tokens: TokenizedTask,
     estimates: Estimates,
+    space: SearchSpace,
 ) -> SearchSettings:
     return SearchSettings(
         recipes=recipes,
         constraints=config.constraints,
         budget_s=config.budget_s,
         max_trials=config.max_trials,
-        space=SearchSpace(alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed),
+        space=space,
         parameters=source.architecture.parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,
@@ -336,34 +336,3 @@ def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
             (workdir / "train.json").write_text(text, encoding="utf-8")
             origin = Origin(key=key, name="data", parameters={}, inputs={}, versions={})
             return store.commit(workdir, origin, facts={"task": tokens.digest}, seconds=0.0)
-
-
-def _record_key(
-    *,
-    config: RunConfig,
-    source: ModelSource,
-    tokens: TokenizedTask,
-    workload: Workload,
-    versions: Mapping[str, str],
-    hardware: Mapping[str, Any],
-    target_machine: TargetMachine | None,
-) -> str:
-    """Return the key of the record: everything that a planner's decisions depend on.
-
-    Machine facts that change from minute to minute (load, free memory) are left out.
-    """
-    asked = to_plain(config)
-    for name in ("model", "data", "validation_data", "test_data", "target_report"):
-        del asked[name]  # their contents count, not their names
-    stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
-    return digest(
-        {
-            "config": asked,
-            "model": source.artifact.digest,
-            "data": tokens.digest,
-            "workload": workload.digest,
-            "versions": dict(versions),
-            "machine": stable,
-            **({"census": target_machine.census.digest} if target_machine else {}),
-        }
-    )

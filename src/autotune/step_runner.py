@@ -65,7 +65,10 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _CONFIRM_REQUESTS = 16
-_TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
+_TRAINING_NOTES = (
+    *("tokens_per_s", "peak_share", "device", "device_model", "dtype", "dtype_reason"),
+    *("steps", "total_steps", "fit_reason", "not_replayed", "not_repeatable"),
+)
 
 
 @dataclass
@@ -112,7 +115,8 @@ class StepRunner:
             case TrainStep():
                 return self._train(step, ledger)
             case ScoreStep():
-                return self._score(step.candidate, self._rows_for(step.candidate), ledger)
+                rows = self._rows_for(step.candidate)
+                return replace(self._score(step.candidate, rows, ledger), answers={})
             case MeasureStep():
                 return self._measure(step, ledger)
             case TestStep():
@@ -133,7 +137,9 @@ class StepRunner:
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={step.adapter.name: {"nll": nll}},
-            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if name in facts},
+            losses=tuple(facts["losses"]),
+            # Without what is absent here: a GPU's name, a reason for what did happen.
+            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if facts.get(name)},
         )
 
     def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
@@ -220,6 +226,7 @@ class StepRunner:
             measurements={candidate.name: measurements},
             correct={candidate.name: scored.correct},
             confusion={candidate.name: scored.confusion} if scored.confusion else {},
+            answers={candidate.name: scored.predictions},
         )
 
     def _scored(
@@ -318,6 +325,7 @@ class StepRunner:
             measurements={k: v for part in parts for k, v in part.measurements.items()},
             correct={k: v for part in parts for k, v in part.correct.items()},
             confusion={k: v for part in parts for k, v in part.confusion.items()},
+            answers={k: v for part in parts for k, v in part.answers.items()},
         )
 
     # -- shared -----------------------------------------------------------------
@@ -336,11 +344,7 @@ class StepRunner:
         return str(self._bench.log_dir / f"{stage}.log")
 
     def _produce(
-        self,
-        pass_: Pass,
-        inputs: Mapping[str, Artifact],
-        stage: str,
-        ledger: _Ledger,
+        self, pass_: Pass, inputs: Mapping[str, Artifact], stage: str, ledger: _Ledger
     ) -> Artifact:
         bench = self._bench
         produced = produce(

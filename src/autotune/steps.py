@@ -116,6 +116,10 @@ class Outcome:
         correct: by model name, one character per row of the scored split ("1" right,
             "0" wrong), in the split's order; for paired tests.
         confusion: by model name, which label was answered for which; classification only.
+        answers: by model name, what was said to each row of the test split, in order: a
+            label's index, or text; of a ``TestStep`` only.
+        losses: of a training, the mean loss per answer token of each step since its start,
+            nats.
         stage_s: seconds of work per stage (finetune, merge, build, score, measure);
             a stage found in the store is not listed.
         reused: stages that the store already held.
@@ -132,6 +136,8 @@ class Outcome:
     measurements: dict[str, dict[str, Measurement]] = field(default_factory=dict)
     correct: dict[str, str] = field(default_factory=dict)
     confusion: dict[str, Confusion] = field(default_factory=dict)
+    answers: dict[str, list[int] | list[str]] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
     stage_s: dict[str, float] = field(default_factory=dict)
     reused: tuple[str, ...] = ()
     recorded_s: dict[str, float] = field(default_factory=dict)

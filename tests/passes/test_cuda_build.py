@@ -1,0 +1,67 @@
+"""Graphs for CUDA are built, and found to be what was asked for, on machines without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autotune.candidate import Recipe
+from autotune.passes import BuildPass
+from autotune.plain import to_plain
+from autotune.targets import Architecture, Job, LocalExecutor, recipes_for
+
+ARCHITECTURE = Architecture(
+    name="LlamaForCausalLM",
+    layers=2,
+    hidden_size=64,
+    vocab_size=300,
+    tied_embeddings=True,
+    context_length=256,
+    parameters=100_000,
+)
+OFFERED, _ = recipes_for("cuda", ARCHITECTURE)
+# One of each kind; the others take a minute together.
+QUICK = ("cuda-int4-b32-acc0-graph", "cuda-bf16")
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[LocalExecutor]:
+    with LocalExecutor() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(r, marks=() if r.name in QUICK else pytest.mark.slow) for r in OFFERED],
+    ids=lambda recipe: recipe.name,
+)
+def test_every_recipe_for_cuda_builds_as_asked(
+    executor: LocalExecutor, recipe: Recipe, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "built"
+    out.mkdir()
+    payload = {
+        "name": "build",
+        "parameters": to_plain(BuildPass(recipe=recipe)),
+        "inputs": {"model": str(tiny_model_dir)},
+        "workdir": str(out),
+    }
+    job = Job(
+        name=recipe.name,
+        entry="autotune.passes.worker_entry:run_pass",
+        payload=payload,
+        pool="build",
+    )
+    result = executor.run(job)
+    assert result.status == "ok", result.error + result.traceback
+    assert result.value["attributes"]["cuda_graph"] is recipe.cuda_graph
+    computes = {"fp32": "FLOAT", "bf16": "BFLOAT16"}.get(recipe.precision, "FLOAT16")
+    assert result.value["attributes"]["activations"] == computes
+
+
+def test_graphs_are_offered_beside_the_same_recipes_without_them() -> None:
+    plain = {recipe.name for recipe in OFFERED if not recipe.cuda_graph}
+    assert {r.name.removesuffix("-graph") for r in OFFERED if r.cuda_graph} <= plain
+    assert set(QUICK) <= {recipe.name for recipe in OFFERED}
