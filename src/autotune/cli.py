@@ -22,6 +22,7 @@ from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
 from autotune.errors import AutotuneError, UsageError
+from autotune.run_folders import find_run
 from autotune.settings import Settings, flags_of, read_settings
 
 __all__ = ["app", "main"]
@@ -328,14 +329,14 @@ def _refuse_flags_before(command: str, context: typer.Context) -> None:
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="Run folder, as printed when it was interrupted.")],
+    run: Annotated[str, typer.Argument(help="Run folder, or its name below results/.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
     """Go on with an interrupted run: no finished step is done again."""
     from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(resume_run(run, as_json=as_json))
+    raise typer.Exit(resume_run(find_run(run), as_json=as_json))
 
 
 add_commands(app)
