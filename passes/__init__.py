@@ -7,6 +7,7 @@ from .finetune import FinetunePass
 from .gguf import ImportGguf
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
+from .module_roles import LinearLayers, linear_layers
 from .produce import Produced, pass_key, produce
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
@@ -21,6 +22,7 @@ __all__ = [
     "FileEntry",
     "FinetunePass",
     "ImportGguf",
+    "LinearLayers",
     "Manifest",
     "MergePass",
     "ModelSource",
@@ -32,6 +34,7 @@ __all__ = [
     "content_digest",
     "default_root",
     "folder_artifact",
+    "linear_layers",
     "parse_wheel_spec",
     "pass_class",
     "pass_key",

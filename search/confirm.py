@@ -87,8 +87,10 @@ class ConfirmView:
         What no trained model holds when measured again is a near miss, and not made good
         by a model that cannot do the task.
         """
+        if score.candidate.adapter is not None or not self.settings.takes_untrained:
+            return score.candidate.adapter is not None
         trained = [s.accuracy for s in self.ledger.scores.values() if s.candidate.adapter]
-        return score.candidate.adapter is not None or score.accuracy > max(trained, default=0.0)
+        return score.accuracy > max(trained, default=0.0)
 
     def _outstanding(self) -> list[Score]:
         """Return finalists whose common timing failed and who were not timed alone yet."""

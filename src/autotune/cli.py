@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
+from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
 from autotune.cli_sweep import add_sweep
 from autotune.errors import AutotuneError, UsageError
@@ -238,6 +239,7 @@ def resume(
 
 add_commands(app)
 add_sweep(app)
+add_olive(app)
 
 
 def main() -> None:

@@ -81,6 +81,8 @@ class Narrator:
             self._progress.line(f"{'Data' if number == 0 else '':<8} {text}")
         for warning in session.tokens.warnings:
             self._progress.line(f"         warning: {warning}")
+        for number, note in enumerate(session.notes):
+            self._progress.line(f"{'Chain' if number == 0 else '':<8} {note}")
         names = ", ".join(recipe.name for recipe in session.settings.recipes)
         self._progress.line(f"Recipes  {names}")
         for refusal in session.refused:
@@ -214,11 +216,7 @@ def plan_rows(session: Session) -> list[PlanRow]:
             estimate=format_duration(estimates.training_s),
             basis=f"{estimates.tokens_per_s:.0f} tokens/s",
         ),
-        PlanRow(
-            what="trainings started / finished",
-            estimate=f"at least {settings.min_started} / {settings.min_full}",
-            basis="further ones while the budget lasts",
-        ),
+        _trainings(settings),
         PlanRow(what="whole run", estimate=f"at most {budget}", basis="--budget"),
         PlanRow(
             what="disk",
@@ -231,6 +229,16 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis="the builder, over the checkpoint's size",
         ),
     ]
+
+
+def _trainings(settings: SearchSettings) -> PlanRow:
+    if settings.space.size == 1:
+        return PlanRow(what="trainings", estimate="one", basis="the chain as given")
+    return PlanRow(
+        what="trainings started / finished",
+        estimate=f"at least {settings.min_started} / {settings.min_full}",
+        basis="further ones while the budget lasts",
+    )
 
 
 def print_report(report: RunReport, *, folder: Path, as_json: bool) -> None:

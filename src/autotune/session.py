@@ -6,37 +6,29 @@ a model that cannot be exported costs no training.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
 from autotune.candidate import Recipe
+from autotune.chained import open_chain
 from autotune.config import RunConfig
-from autotune.errors import OutputError, UsageError
+from autotune.errors import OutputError
 from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
 from autotune.passes import (
     Artifact,
     ArtifactStore,
     ModelSource,
-    Origin,
     OtherPython,
     resolve_model,
 )
 from autotune.plain import digest, to_plain
-from autotune.search import (
-    SamplerName,
-    SearchSettings,
-    SearchSpace,
-    default_rungs,
-    hopeless_latency_s,
-    minimum_budget_s,
-)
+from autotune.search import SearchSettings, hopeless_latency_s
+from autotune.settings import make_settings
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
@@ -49,18 +41,27 @@ from autotune.targets import (
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
-from autotune.units import format_duration
+from autotune.task import (
+    Task,
+    Template,
+    TokenizedTask,
+    TrainingExample,
+    load_task,
+    tokenize_task,
+)
+from autotune.training_data import data_artifact, split_shares, training_examples
 
-__all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
+__all__ = [
+    "REQUESTS_PER_BLOCK",
+    "Session",
+    "other_pythons",
+    "prepare",
+    "read_task",
+    "worker_versions",
+]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
-# lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
-_ALPHA_RATIOS = (1.0, 2.0)
-# Rows of the validation split whose likelihood ranks trainings at their rungs; the
-# standard error of a mean NLL over 200 rows is well below differences that matter.
-PROBE_ROWS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ class Session:
         hardware: machine facts of this machine, which trains and scores.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
+        notes: what became of a configuration's words with this model, for people.
     """
 
     config: RunConfig
@@ -99,6 +101,7 @@ class Session:
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def all_versions(self) -> dict[str, str]:
@@ -169,12 +172,12 @@ def prepare(
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
-    task = _task(config)
+    task = read_task(config)
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
-    others = _others(targets, executor)
-    versions = _versions(executor.capabilities())
+    others = other_pythons(targets, executor)
+    versions = worker_versions(executor)
     source = resolve_model(
         config.model,
         store=store,
@@ -184,17 +187,27 @@ def prepare(
         log_path=str(log_dir / "model.log") if log_dir else "",
     )
     tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
+    examples = training_examples(config, tokens, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
     recipes, refused = _recipes(config, targets, source, target_machine)
     machine = read_machine()
-    estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
+    chain = open_chain(config.chain, source, n_examples=len(examples))
+    recipes, refused = chain.choose(recipes, refused, source.architecture)
+    estimates = _estimator(source, examples, tokens, machine).estimate(recipes, config.budget_s)
+    estimates = chain.estimated(estimates)
     if target_machine is not None:  # what was measured there costs nothing here
         estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
     _check_disk(estimates, store)
-    settings = _settings(config, recipes, source, tokens, estimates)
-    _check_budget(settings)
+    settings = make_settings(
+        config,
+        recipes=recipes,
+        parameters=source.architecture.parameters,
+        tokens=tokens,
+        estimates=estimates,
+        chain=chain,
+    )
     hardware = {**to_plain(machine), "accelerators": _accelerators()}
     return Session(
         config=config,
@@ -203,7 +216,7 @@ def prepare(
         task=task,
         tokens=tokens,
         workload=workload,
-        data=_data_artifact(tokens, store),
+        data=data_artifact(tokens, examples, store),
         refused=refused,
         estimates=estimates,
         settings=settings,
@@ -220,11 +233,16 @@ def prepare(
             target_machine=target_machine,
         ),
         target_machine=target_machine,
+        notes=chain.notes,
     )
 
 
-def _task(config: RunConfig) -> Task:
-    """Return the data with its splits; bounds must be on what such a task has."""
+def read_task(config: RunConfig) -> Task:
+    """Return the data with its splits; bounds must be on what such a task has.
+
+    Raises:
+        UsageError: unusable data, or a bound on what such a task has not.
+    """
     task = load_task(
         config.data_path,
         template=Template.parse(config.template),
@@ -232,12 +250,15 @@ def _task(config: RunConfig) -> Task:
         test_data=config.test_data,
         kind=config.kind,
         seed=config.seed,
+        shares=split_shares(config),
     )
     check_bounds_on_task(config.constraints, task.kind)
     return task
 
 
-def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
+def worker_versions(executor: Executor) -> dict[str, str]:
+    """Return the versions of the libraries here that shape results."""
+    capabilities = executor.capabilities()
     found = {str(name): str(version) for name, version in capabilities["versions"].items()}
     found["device-class"] = str(capabilities["device_class"])
     return found
@@ -254,7 +275,7 @@ def _accelerators() -> dict[str, Any]:
     return {"nvidia": to_plain(detected(names) if names else found)}
 
 
-def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
+def other_pythons(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
     """Return the interpreters of targets that are not this one, by provider."""
     found = {}
     for target in targets:
@@ -294,11 +315,16 @@ def _recipes(
     return tuple(recipes), tuple(refused)
 
 
-def _estimator(source: ModelSource, tokens: TokenizedTask, machine: Machine) -> Estimator:
+def _estimator(
+    source: ModelSource,
+    examples: Sequence[TrainingExample],
+    tokens: TokenizedTask,
+    machine: Machine,
+) -> Estimator:
     isa = machine.processor.isa.value or ()
     return Estimator(
         parameters=source.architecture.parameters,
-        train_tokens=sum(len(example.ids) for example in tokens.examples),
+        train_tokens=sum(len(example.ids) for example in examples),
         scored_rows=len(tokens.validation.rows),
         gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
         has_bf16="amx_bf16" in isa,
@@ -312,58 +338,6 @@ def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
             f"The plan needs up to {estimates.disk_bytes / 1e9:.1f} GB of disk, {store.root}"
             f" has {free / 1e9:.1f} GB free; free some, or point AUTOTUNE_CACHE elsewhere."
         )
-
-
-def _check_budget(settings: SearchSettings) -> None:
-    least = minimum_budget_s(settings)
-    if settings.budget_s is not None and settings.budget_s < least:
-        raise UsageError(
-            f"--budget {format_duration(settings.budget_s)} is below one training with its census"
-            f" and confirmation, which take about {format_duration(least)} here; allow"
-            f" {math.ceil(least / 60)}m or more."
-        )
-
-
-def _settings(
-    config: RunConfig,
-    recipes: tuple[Recipe, ...],
-    source: ModelSource,
-    tokens: TokenizedTask,
-    estimates: Estimates,
-) -> SearchSettings:
-    return SearchSettings(
-        recipes=recipes,
-        constraints=config.constraints,
-        budget_s=config.budget_s,
-        max_trials=config.max_trials,
-        space=SearchSpace(alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed),
-        parameters=source.architecture.parameters,
-        sampler=SamplerName(config.sampler),
-        seed=config.seed,
-        rungs=default_rungs(estimates.training_s),
-        prior_costs_s=estimates.stage_s,
-        n_validation_rows=len(tokens.validation.rows),
-        n_test_rows=len(tokens.test.rows),
-    )
-
-
-def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
-    """Return the tokenised training rows and the probe rows as an artifact."""
-    probe = [
-        {"ids": row.prompt_ids + row.answer_ids, "answer_start": len(row.prompt_ids)}
-        for row in tokens.validation.rows[:PROBE_ROWS]
-    ]
-    content = {"examples": [asdict(example) for example in tokens.examples], "probe": probe}
-    text = json.dumps(content)
-    key = digest({"data": digest(json.loads(text))})
-    with store.lock(key):
-        kept = store.get_verified(key, "data")
-        if kept is not None:
-            return kept
-        with store.workdir(key) as workdir:
-            (workdir / "train.json").write_text(text, encoding="utf-8")
-            origin = Origin(key=key, name="data", parameters={}, inputs={}, versions={})
-            return store.commit(workdir, origin, facts={"task": tokens.digest}, seconds=0.0)
 
 
 def _record_key(

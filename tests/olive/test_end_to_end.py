@@ -1,0 +1,61 @@
+"""A configuration of 2024, run through the command line on the tiny model."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from autotune.cli import main
+
+from .conftest import OLD, Write
+
+
+def _run(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["autotune", "run", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_a_chain_runs_as_given_and_hands_over_what_it_trained(
+    tiny_model_dir: Path,
+    tiny_built_dir: Path,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    del tiny_built_dir  # skips where the builder is absent
+    monkeypatch.chdir(tmp_path)
+    config = str(write(OLD))
+    flags = (config, "--model", str(tiny_model_dir), "--output", "run")
+    assert _run(*flags, "--dry-run", monkeypatch=monkeypatch) == 0
+    assert not Path("run").exists()
+    assert _run(*flags, monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr().err
+    # Names of another architecture stand for this one's, and that is said.
+    assert "target_modules of LlamaForCausalLM: k_proj, o_proj, q_proj, v_proj (attention)" in said
+    assert "qkv_proj -> k_proj, q_proj, v_proj" in said
+    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    adapter = report["chosen"]["adapter"]
+    assert (adapter["rank"], adapter["alpha_ratio"], adapter["batch_size"]) == (4, 2.0, 2)
+    assert report["chosen"]["recipe"]["precision"] == "fp32"
+    trials = (tmp_path / "run" / "trials.jsonl").read_text("utf-8").splitlines()
+    assert len([line for line in trials if '"method": "lora"' in line or '"lora"' in line]) == 1
+    assert (tmp_path / "run" / "model" / "run.py").is_file()
+
+    # Without the build, the same training comes from the store.
+    words = ("--set", "passes.make=null", "--output", "merged", "--json")
+    assert _run(config, "--model", str(tiny_model_dir), *words, monkeypatch=monkeypatch) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert [(step["name"], step["reused"]) for step in made["steps"]] == [
+        ("finetune", True),
+        ("merge", True),
+    ]
+    assert made["steps"][0]["facts"]["total_steps"] == 3
+    assert (tmp_path / "merged" / "merged" / "model.safetensors").is_file()
+    assert (tmp_path / "merged" / "adapter" / "adapter_model.safetensors").is_file()
