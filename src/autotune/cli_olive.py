@@ -99,7 +99,7 @@ def import_(
         Path | None, typer.Option("--output", "-o", help="File to write.  [default: stdout]")
     ] = None,
 ) -> None:
-    """Write what a configuration of Olive's comes to as a run configuration of ours (TOML)."""
+    """Write what a configuration of Olive's comes to in our own form, that of a run.json."""
     from autotune.configured import import_configuration  # noqa: PLC0415 - startup time
     from autotune.olive import OliveRequest  # noqa: PLC0415 - same
 

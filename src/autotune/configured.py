@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from autotune.chain_run import run_chain
 from autotune.config import RunConfig
@@ -60,7 +58,7 @@ def import_configuration(request: OliveRequest, *, output: Path | None) -> int:
             f"{str(request.path)!r} is a job of Azure ML; name the target that it has there with"
             " --target, and the data with --set."
         )
-    text = "".join(f"{line}\n" for line in _toml(to_plain(_config(plan))))
+    text = json.dumps(to_plain(_config(plan)), indent=2) + "\n"
     if output is None:
         sys.stdout.write(text)
         return 0
@@ -111,16 +109,3 @@ def _config(plan: OlivePlan) -> RunConfig:
     if plan.config is None:
         raise ValueError("a plan without refused fields is a run or a job")
     return plan.config
-
-
-def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the lines of a TOML document; what is None is left out, as TOML has no null."""
-    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
-    for key, value in table.items():
-        if value is not None and key not in inner:
-            # A JSON text, number, boolean or list of these reads the same in TOML.
-            yield f"{key} = {json.dumps(value)}"
-    for key, value in inner.items():
-        yield ""
-        yield f"[{prefix}{key}]"
-        yield from _toml(value, f"{prefix}{key}.")

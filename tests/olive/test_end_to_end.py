@@ -23,13 +23,12 @@ def _run(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_a_chain_runs_as_given_and_hands_over_what_it_trained(
     tiny_model_dir: Path,
-    tiny_built_dir: Path,
     write: Write,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    del tiny_built_dir  # skips where the builder is absent
+    pytest.importorskip("onnxruntime_genai", reason="the builder is of the extra 'cpu'")
     monkeypatch.chdir(tmp_path)
     config = str(write(OLD))
     flags = (config, "--model", str(tiny_model_dir), "--output", "run")

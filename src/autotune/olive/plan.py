@@ -127,12 +127,12 @@ def read_olive(request: OliveRequest) -> OlivePlan:
     )
     output = engine.get("output_dir") if engine else None
     plan = OlivePlan(account=account, output=Path(output) if output else None)
+    if plan.refused:  # a job would carry what is refused, and a token with it
+        return plan
     used = [p for p in parts.all if not _instead(p, parts, system, request)]
     if system is not None and system.get("type") == "AzureML":
         job = azure_job(system, used, path=request.path, flags=_flags(request))
         return replace(plan, gaps=tuple(gaps(used)), job=job, notes=job.notes)
-    if plan.refused:
-        return plan
     config, notes = _config(parts, request, system)
     return replace(plan, config=config, notes=notes)
 

@@ -92,7 +92,7 @@ SYSTEM_RULES = (
         says="the job runs this version of autotune",
         kind=Kind.FLAG,
     ),
-    Rule(field="tags", verdict=_HONOURED, says=_JOB),
+    Rule(field="tags", verdict=_HONOURED, says=_JOB, is_azure=True),
     Rule(field="resources", verdict=_REFUSED, says="the compute decides; leave it out"),
 )
 

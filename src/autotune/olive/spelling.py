@@ -200,7 +200,8 @@ def _nodes(section: Section, key: str, node: Any) -> Iterator[tuple[str, str, An
     if not isinstance(node, dict):
         raise UsageError(f"{key} is an object with a name for each of them, got {node!r:.60}.")
     for name, inner in node.items():
-        yield name, f"{key}.{name}", _only(inner, f"{key}.{name}")
+        if inner is not None:  # null leaves it out
+            yield name, f"{key}.{name}", _only(inner, f"{key}.{name}")
 
 
 def _only(node: Any, place: str) -> Any:
