@@ -33,8 +33,9 @@ _NOT_HERE = "not measurable here"
 # Compared as it stands: numbers of other counters are other numbers.
 _GROSS = (
     "gross energy, nothing subtracted, read once before and once after the timed requests of a"
-    " process and divided by their number (their generated tokens), mean over processes with"
-    " the bootstrap over them; counters:"
+    " process (repeated for a second where a device's counter advances in steps) and divided by"
+    " their number (their generated tokens), mean over processes with the bootstrap over them;"
+    " counters:"
 )
 
 
@@ -91,7 +92,11 @@ class LatencyBlocks:
     def _add_meters(self, block: Mapping[str, Any]) -> None:
         energy, memory = block["energy"], block["device_memory"]
         if energy is not None:
-            shares = {"energy": len(block["total_s"]), "energy_per_token": sum(block["new_tokens"])}
+            rounds = block["metered_rounds"]
+            shares = {
+                "energy": len(block["total_s"]) * rounds,
+                "energy_per_token": sum(block["new_tokens"]) * rounds,
+            }
             for metric, n in shares.items():
                 if n:
                     self.joules.setdefault(metric, []).append(energy["joules"] / n)

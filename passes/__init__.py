@@ -1,17 +1,18 @@
 """Passes: steps that turn artifacts into artifacts, and the store that keeps them."""
 
-from .architectures import EXPORTABLE, read_architecture
+from .architectures import EXPORTABLE, layer_names, read_architecture
 from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
 from .gguf import ImportGguf
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
-from .module_roles import LinearLayers, linear_layers
+from .module_roles import translated
 from .produce import Produced, pass_key, produce
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
 from .store import ArtifactStore, Origin, default_root
+from .training_device import training_device
 from .wheels import WheelSpec, parse_wheel_spec, unpack_wheel
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "FileEntry",
     "FinetunePass",
     "ImportGguf",
-    "LinearLayers",
     "Manifest",
     "MergePass",
     "ModelSource",
@@ -34,7 +34,7 @@ __all__ = [
     "content_digest",
     "default_root",
     "folder_artifact",
-    "linear_layers",
+    "layer_names",
     "parse_wheel_spec",
     "pass_class",
     "pass_key",
@@ -43,5 +43,7 @@ __all__ = [
     "read_architecture",
     "read_manifest",
     "resolve_model",
+    "training_device",
+    "translated",
     "unpack_wheel",
 ]

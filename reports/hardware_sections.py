@@ -156,6 +156,7 @@ def _targets_section(report: HardwareReport) -> Section:
         ran = ", ".join(f"{name} ran {count} node" for name, count in target.nodes.items())
         version = target.versions.get("onnxruntime", "")
         proof = f"{ran}{f', onnxruntime {version}' if version else ''}"
+        proof += "".join(f"; {words}" for device in target.devices if (words := _words(device)))
         if target.refused_types:
             proof += f"; it does not compute in {', '.join(target.refused_types)}"
         rows.append((target.name, target.status.replace("_", " "), target.reason or proof))
@@ -164,6 +165,13 @@ def _targets_section(report: HardwareReport) -> Section:
         columns=("target", "status", "proof or reason"),
         rows=tuple(rows),
     )
+
+
+def _words(device: dict[str, str]) -> str:
+    """Return a device that the runtime names with the versions of its libraries, else nothing."""
+    versions = {"cuda": "CUDA", "cudnn": "cuDNN"}
+    used = [f"{words} {device[name]}" for name, words in versions.items() if name in device]
+    return ", ".join([device["name"], *used]) if "name" in device else ""
 
 
 def _what(rate: Rate) -> str:

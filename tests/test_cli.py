@@ -275,6 +275,8 @@ def test_help_lists_every_flag_that_a_run_takes(autotune: Autotune) -> None:
         ),
         *("--test-data", "--max-latency", "--max-ttft", "--max-tpot", "--max-memory"),
         *("--max-size", "--min-accuracy", "--constraint", "--budget", "--trials", "--sampler"),
+        *("--methods", "--merge-bases", "--target-modules", "--epochs", "--steps"),
+        *("--schedule", "--clip-norm", "--rslora", "--double-quant", "--no-double-quant"),
         *("--seed", "--output", "--dry-run", "--json", "--trust-remote-code", "--debug"),
     )
     assert [flag for flag in flags if flag not in ended.out] == []

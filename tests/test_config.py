@@ -21,7 +21,9 @@ from autotune.config import (
     resolve_config,
 )
 from autotune.errors import OutputError, UnitError, UsageError
+from autotune.list_flags import read_trainings
 from autotune.search import SamplerName
+from autotune.trainings import Trainings
 
 NO_FLAGS: dict[str, Any] = {
     "target": "auto",
@@ -150,6 +152,22 @@ def test_one_metric_is_bounded_once_in_a_direction() -> None:
 
 def test_the_list_of_samplers_is_that_of_the_search() -> None:
     assert tuple(SamplerName) == SAMPLERS
+
+
+def test_ways_of_training_are_read_and_kept(tmp_path: Path) -> None:
+    assert resolve().trainings == Trainings()
+    asked = read_trainings(methods="qlora,lora", merge_bases="full, dequantized")
+    assert asked == Trainings(methods=("qlora", "lora"), merge_bases=("full", "dequantized"))
+    config = resolve(trainings=asked)
+    config.save(tmp_path / "run.json")
+    assert RunConfig.load(tmp_path / "run.json").trainings == asked
+    with pytest.raises(UsageError, match="--methods has no 'dora'"):
+        read_trainings(methods="dora")
+    with pytest.raises(UsageError, match="--schedule is one of cosine, linear, constant"):
+        read_trainings(schedule="linear,cosine")
+    options = read_trainings(target_modules="mlp,q_proj+v_proj", clip_norm=0.0, steps=90)
+    assert options.target_modules == ("mlp", "q_proj+v_proj")
+    assert (options.clip_norm, options.steps, options.epochs) == (None, 90, None)
 
 
 def test_every_flag_reaches_the_configuration() -> None:

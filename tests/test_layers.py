@@ -25,7 +25,7 @@ _LAYERS: dict[str, set[str]] = {
     "evaluators": _TYPES | {"task", "targets"},
     "search": _TYPES | {"evaluators"},  # for its statistics, which are plain functions
     "reports": _TYPES,
-    "olive": _TYPES | {"config", "task"},
+    "olive": _TYPES | {"config", "trainings"},
     "demo": set(),
     **dict.fromkeys(_TYPES, _TYPES),
 }

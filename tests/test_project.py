@@ -37,11 +37,15 @@ HEAVY = (
 WORKER_ONLY = {
     "autotune.passes.answer_loss": "a loss over torch tensors",
     "autotune.passes.base_model": "torch modules with the weights of a checkpoint",
+    "autotune.passes.compute": "times and names what torch computes in",
+    "autotune.passes.fit": "counts the torch tensors that a training keeps",
     "autotune.passes.graph": "reads graphs with onnx_ir",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
+    "autotune.passes.replay": "records what a GPU does for torch",
     "autotune.passes.training": "the torch training loop",
+    "autotune.passes.training_log": "losses that are read from the device in groups",
 }
 
 _IMPORT_ALL = """

@@ -50,19 +50,13 @@ class FixedTraining:
     """One way of training.
 
     Attributes:
-        adapter: the hyper-parameters; its epochs count where ``steps`` is None.
-        steps: optimiser steps, at least 1.
-        modules: linear layers that get an adapter, in the names of any architecture;
-            empty leaves it to the adapter's ``target_modules``.
+        adapter: the hyper-parameters.
+        modules: linear layers that get an adapter, in the names of any architecture; empty
+            leaves it to the adapter's ``target_modules``.
     """
 
     adapter: AdapterConfig
-    steps: int | None = None
     modules: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"A training has at least one step, got {self.steps!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,8 @@ from autotune.passes import (
 )
 from autotune.progress import Progress
 from autotune.reports import write_json_atomic
-from autotune.session import other_pythons, read_task, worker_versions
+from autotune.run_identity import worker_versions
+from autotune.session import other_pythons, read_task
 from autotune.targets import Executor, LocalExecutor, resolve_targets
 from autotune.task import tokenize_task
 from autotune.termination import termination_as_interrupt
@@ -63,7 +64,9 @@ def run_chain(config: RunConfig, *, output: Path | None, dry_run: bool, as_json:
             config.save(folder / "run.json")
             made = run.go(folder)
         except KeyboardInterrupt:
-            progress.line("Interrupted; the same command goes on from what the store has.")
+            progress.line(
+                "Interrupted; with another --output, the same command goes on from the store."
+            )
             return _INTERRUPTED
     if as_json:
         sys.stdout.write(json.dumps(made, indent=2) + "\n")
@@ -88,10 +91,8 @@ class _ChainRun:
         """Return what would be done, a line each."""
         lines = list(self.chain.notes)
         if (adapter := self.chain.adapter) is not None:
-            lines.append(
-                f"train {adapter.name}: {adapter.epochs:g} epochs, {adapter.batch_size} sequences"
-                " a step"
-            )
+            length = f"{adapter.epochs:g} epochs" if adapter.steps is None else f"{adapter.steps}"
+            lines.append(f"train {adapter.name}: {length} steps of {adapter.batch_size} sequences")
             lines += ["merge the adapter into its base"] if self._merges else []
         return lines + [f"build {recipe.name}" for recipe in self.recipes]
 
@@ -158,7 +159,7 @@ def _opened(config: RunConfig, executor: Executor, progress: Progress) -> _Chain
     """Return the chain ready to run: cheap checks first, nothing trained or built."""
     task = read_task(config) if config.data else None
     targets = tuple(resolve_targets(config.target, executor))
-    store, versions = ArtifactStore(), worker_versions(executor)
+    store, versions = ArtifactStore(), worker_versions(executor, log_path="")
     source = resolve_model(
         config.model,
         store=store,

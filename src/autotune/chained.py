@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autotune.candidate import AdapterConfig, Algorithm, Recipe
-from autotune.chain import BuildChoice, Chain, FixedTraining
+from autotune.chain import BuildChoice, Chain
 from autotune.errors import UnsupportedRecipeError
 from autotune.estimate import Estimates
-from autotune.passes import ModelSource, linear_layers
+from autotune.passes import ModelSource, layer_names, translated
 from autotune.targets import Architecture, Refusal, check_recipe
 
 __all__ = ["OpenedChain", "chosen_recipe", "open_chain"]
@@ -26,12 +26,14 @@ class OpenedChain:
         adapter: how to train; None leaves it to the search.
         build: how to build; None leaves it to the search.
         is_opened: the search may try other values too.
+        n_examples: sequences that a pass over the data trains on.
         notes: what became of the configuration's words, for people.
     """
 
     adapter: AdapterConfig | None = None
     build: BuildChoice | None = None
     is_opened: bool = False
+    n_examples: int = 0
     notes: tuple[str, ...] = ()
 
     def choose(
@@ -56,10 +58,13 @@ class OpenedChain:
         """Return ``estimates`` with the training that is fixed."""
         if self.adapter is None:
             return estimates
-        seconds = estimates.training_s / estimates.epochs * self.adapter.epochs
+        epochs = self.adapter.epochs
+        if self.adapter.steps is not None:
+            epochs = self.adapter.steps / math.ceil(self.n_examples / self.adapter.batch_size)
+        seconds = estimates.training_s / estimates.epochs * epochs
         return replace(
             estimates,
-            epochs=self.adapter.epochs,
+            epochs=epochs,
             training_s=seconds,
             stage_s={**estimates.stage_s, "finetune": seconds},
         )
@@ -80,35 +85,28 @@ def open_chain(chain: Chain | None, source: ModelSource, *, n_examples: int) -> 
         return OpenedChain()
     adapter, notes = None, list[str]()
     if chain.training is not None:
-        adapter = _with_steps(chain.training, n_examples)
+        adapter = chain.training.adapter
         if chain.training.modules:
             adapter, said = _with_modules(adapter, chain.training.modules, source)
             notes.append(said)
     return OpenedChain(
-        adapter=adapter, build=chain.build, is_opened=chain.is_opened, notes=tuple(notes)
+        adapter=adapter,
+        build=chain.build,
+        is_opened=chain.is_opened,
+        n_examples=n_examples,
+        notes=tuple(notes),
     )
-
-
-def _with_steps(training: FixedTraining, n_examples: int) -> AdapterConfig:
-    """Return the adapter with the passes over the data that its steps are."""
-    adapter = training.adapter
-    if training.steps is None:
-        return adapter
-    return replace(adapter, epochs=training.steps / math.ceil(n_examples / adapter.batch_size))
 
 
 def _with_modules(
     adapter: AdapterConfig, names: Sequence[str], source: ModelSource
 ) -> tuple[AdapterConfig, str]:
-    layers = linear_layers(source.artifact.path, architecture=source.architecture.name)
-    translated = layers.translated(names)
-    ours = tuple(dict.fromkeys(name for found in translated.values() for name in found))
-    group = layers.group_of(ours)
-    renamed = [
-        f"{name} -> {', '.join(found)}" for name, found in translated.items() if found != (name,)
-    ]
-    said = f"target_modules of {source.architecture.name}: {', '.join(sorted(ours))} ({group})"
-    return replace(adapter, target_modules=group), "; ".join((said, *renamed))
+    """Return the adapter on this model's layers, and what became of the names."""
+    meant = translated(names, layer_names(source.artifact.path), source.architecture.name)
+    ours = sorted({name for found in meant.values() for name in found})
+    renamed = [f"{name} -> {', '.join(found)}" for name, found in meant.items() if found != (name,)]
+    said = f"target_modules of {source.architecture.name}: {', '.join(ours)}"
+    return replace(adapter, target_modules="+".join(ours)), "; ".join((said, *renamed))
 
 
 def chosen_recipe(

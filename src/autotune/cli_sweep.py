@@ -61,7 +61,7 @@ def sweep(
     are kept as they finish; the same command goes on with the table that it finds.
     """
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
-    from autotune.sweep_flags import read_names, read_space  # noqa: PLC0415 - same
+    from autotune.list_flags import read_names, read_space  # noqa: PLC0415 - same
 
     space = read_space(
         methods=methods,

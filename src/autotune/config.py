@@ -21,6 +21,7 @@ from autotune.chain import Chain, Corpus
 from autotune.constraint import Constraint, parse_constraint
 from autotune.errors import OutputError, UsageError
 from autotune.plain import first_problem, from_plain, to_plain
+from autotune.trainings import Trainings
 from autotune.units import parse_duration, parse_fraction, parse_size
 
 __all__ = [
@@ -102,6 +103,7 @@ class RunConfig:
         max_trials: candidates scored at most; None for no such limit.
         seed: of splits, training and search.
         sampler: Optuna sampler by name.
+        trainings: which ways of training may be tried.
         trust_remote_code: run Python code that a model repository brings.
         is_demo: the built-in demo was asked for.
         chain: steps that a configuration fixes; None searches.
@@ -123,6 +125,7 @@ class RunConfig:
     max_trials: int | None = None
     seed: int = 0
     sampler: str = "tpe"
+    trainings: Trainings = field(default_factory=Trainings)
     trust_remote_code: bool = False
     is_demo: bool = True
     chain: Chain | None = None
@@ -269,6 +272,7 @@ def resolve_config(
     seed: int,
     trust_remote_code: bool,
     target_report: str | None = None,
+    trainings: Trainings | None = None,
 ) -> RunConfig:
     """Return the configuration that the flags ask for.
 
@@ -320,6 +324,7 @@ def resolve_config(
         max_trials=trials,
         seed=seed,
         sampler=sampler,
+        trainings=trainings or Trainings(),
         trust_remote_code=trust_remote_code,
         is_demo=not data,
     )

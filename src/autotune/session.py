@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +17,35 @@ from autotune.candidate import Recipe
 from autotune.chained import open_chain
 from autotune.config import RunConfig
 from autotune.errors import OutputError
-from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
+from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
 from autotune.passes import (
     Artifact,
     ArtifactStore,
     ModelSource,
     OtherPython,
+    layer_names,
     resolve_model,
 )
 from autotune.plain import digest, to_plain
+from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.search import SearchSettings, hopeless_latency_s
 from autotune.settings import make_settings
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
     Executor,
-    Machine,
     Refusal,
     Target,
-    detected,
-    read_accelerators,
     read_machine,
     resolve_targets,
 )
-from autotune.task import (
-    Task,
-    Template,
-    TokenizedTask,
-    TrainingExample,
-    load_task,
-    tokenize_task,
-)
+from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
 from autotune.training_data import data_artifact, split_shares, training_examples
+from autotune.training_plan import offered_methods, offered_space, run_estimates
+from autotune.trainings import Offer
 
-__all__ = [
-    "REQUESTS_PER_BLOCK",
-    "Session",
-    "other_pythons",
-    "prepare",
-    "read_task",
-    "worker_versions",
-]
+__all__ = ["REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare", "read_task"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
@@ -81,6 +68,7 @@ class Session:
         versions: of the libraries here that shape results.
         others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
+        offer: methods of training that may be tried, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
         notes: what became of a configuration's words with this model, for people.
@@ -98,6 +86,7 @@ class Session:
     settings: SearchSettings
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
+    offer: Offer
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
@@ -106,7 +95,7 @@ class Session:
     @property
     def all_versions(self) -> dict[str, str]:
         """Versions here and, under ``PROVIDER: LIBRARY``, those of other interpreters."""
-        return _all_versions(self.versions, self.others)
+        return all_versions(self.versions, self.others)
 
     @property
     def device(self) -> str:
@@ -177,38 +166,50 @@ def prepare(
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
     others = other_pythons(targets, executor)
-    versions = worker_versions(executor)
+    versions = worker_versions(executor, log_path=_log(log_dir))
     source = resolve_model(
         config.model,
         store=store,
         executor=executor,
         versions=versions,
         trust_remote_code=config.trust_remote_code,
-        log_path=str(log_dir / "model.log") if log_dir else "",
+        log_path=_log(log_dir),
     )
+    config.trainings.check_modules(layer_names(source.artifact.path))
     tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
     examples = training_examples(config, tokens, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
     recipes, refused = _recipes(config, targets, source, target_machine)
-    machine = read_machine()
+    machine, trains_on = read_machine(), versions["training-device"]
     chain = open_chain(config.chain, source, n_examples=len(examples))
     recipes, refused = chain.choose(recipes, refused, source.architecture)
-    estimates = _estimator(source, examples, tokens, machine).estimate(recipes, config.budget_s)
+    estimates = run_estimates(
+        config,
+        source,
+        examples,
+        n_scored=len(tokens.validation.rows),
+        recipes=recipes,
+        machine=machine,
+        trains_on=trains_on,
+    )
     estimates = chain.estimated(estimates)
-    if target_machine is not None:  # what was measured there costs nothing here
-        estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
+    if target_machine is not None:
+        estimates = estimates.measured_elsewhere()
     _check_disk(estimates, store)
+    offered = offered_methods(config, source, machine, versions)
+    space = offered_space(config, offered, epochs=estimates.epochs)
     settings = make_settings(
         config,
         recipes=recipes,
         parameters=source.architecture.parameters,
         tokens=tokens,
         estimates=estimates,
+        space=space,
         chain=chain,
     )
-    hardware = {**to_plain(machine), "accelerators": _accelerators()}
+    hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
         config=config,
         targets=targets,
@@ -223,18 +224,24 @@ def prepare(
         versions=versions,
         others=others,
         hardware=hardware,
-        record_key=_record_key(
+        offer=offered,
+        record_key=record_key(
             config=config,
             source=source,
             tokens=tokens,
             workload=workload,
-            versions=_all_versions(versions, others),
+            versions=all_versions(versions, others),
             hardware=hardware,
             target_machine=target_machine,
         ),
         target_machine=target_machine,
         notes=chain.notes,
     )
+
+
+def _log(log_dir: Path | None) -> str:
+    """Return the log of workers that get the model and the machine ready; empty for none."""
+    return str(log_dir / "model.log") if log_dir else ""
 
 
 def read_task(config: RunConfig) -> Task:
@@ -256,25 +263,6 @@ def read_task(config: RunConfig) -> Task:
     return task
 
 
-def worker_versions(executor: Executor) -> dict[str, str]:
-    """Return the versions of the libraries here that shape results."""
-    capabilities = executor.capabilities()
-    found = {str(name): str(version) for name, version in capabilities["versions"].items()}
-    found["device-class"] = str(capabilities["device_class"])
-    return found
-
-
-def _accelerators() -> dict[str, Any]:
-    """Return the names of NVIDIA's devices as a fact, with driver and memory."""
-    found = read_accelerators().nvidia
-    names = tuple(
-        f"{gpu.name.value or 'NVIDIA device'} ({(gpu.memory_bytes.value or 0) / 1e9:.0f} GB,"
-        f" driver {gpu.driver.value or 'unknown'})"
-        for gpu in found.value or ()
-    )
-    return {"nvidia": to_plain(detected(names) if names else found)}
-
-
 def other_pythons(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
     """Return the interpreters of targets that are not this one, by provider."""
     found = {}
@@ -284,15 +272,6 @@ def other_pythons(targets: Sequence[Target], executor: Executor) -> dict[str, Ot
             runtime = {n: v for n, v in versions.items() if n.startswith("onnxruntime")}
             found[target.provider] = OtherPython(interpreter=target.interpreter, versions=runtime)
     return found
-
-
-def _all_versions(versions: Mapping[str, str], others: Mapping[str, OtherPython]) -> dict[str, str]:
-    theirs = {
-        f"{provider}: {library}": version
-        for provider, other in others.items()
-        for library, version in other.versions.items()
-    }
-    return {**versions, **theirs}
 
 
 def _recipes(
@@ -315,22 +294,6 @@ def _recipes(
     return tuple(recipes), tuple(refused)
 
 
-def _estimator(
-    source: ModelSource,
-    examples: Sequence[TrainingExample],
-    tokens: TokenizedTask,
-    machine: Machine,
-) -> Estimator:
-    isa = machine.processor.isa.value or ()
-    return Estimator(
-        parameters=source.architecture.parameters,
-        train_tokens=sum(len(example.ids) for example in examples),
-        scored_rows=len(tokens.validation.rows),
-        gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
-        has_bf16="amx_bf16" in isa,
-    )
-
-
 def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
     free = free_disk_bytes(store.root)
     if free < estimates.disk_bytes:
@@ -338,36 +301,3 @@ def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
             f"The plan needs up to {estimates.disk_bytes / 1e9:.1f} GB of disk, {store.root}"
             f" has {free / 1e9:.1f} GB free; free some, or point AUTOTUNE_CACHE elsewhere."
         )
-
-
-def _record_key(
-    *,
-    config: RunConfig,
-    source: ModelSource,
-    tokens: TokenizedTask,
-    workload: Workload,
-    versions: Mapping[str, str],
-    hardware: Mapping[str, Any],
-    target_machine: TargetMachine | None,
-) -> str:
-    """Return the key of the record: everything that a planner's decisions depend on.
-
-    Machine facts that change from minute to minute (load, free memory) are left out.
-    """
-    asked = to_plain(config)
-    for name in ("model", "data", "validation_data", "test_data", "target_report"):
-        del asked[name]  # their contents count, not their names
-    stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
-    if devices := hardware["accelerators"]["nvidia"]["value"]:
-        stable["accelerators"] = devices
-    return digest(
-        {
-            "config": asked,
-            "model": source.artifact.digest,
-            "data": tokens.digest,
-            "workload": workload.digest,
-            "versions": dict(versions),
-            "machine": stable,
-            **({"census": target_machine.census.digest} if target_machine else {}),
-        }
-    )

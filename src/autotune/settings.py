@@ -23,8 +23,6 @@ from autotune.units import format_duration
 
 __all__ = ["make_settings"]
 
-# lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
-_ALPHA_RATIOS = (1.0, 2.0)
 # A search that begins at given values looks this far around their learning rate.
 _RATE_FACTOR = 4.0
 
@@ -36,6 +34,7 @@ def make_settings(
     parameters: int,
     tokens: TokenizedTask,
     estimates: Estimates,
+    space: SearchSpace,
     chain: OpenedChain,
 ) -> SearchSettings:
     """Return the settings of a search, or of a chain that leaves nothing to search.
@@ -46,6 +45,7 @@ def make_settings(
         parameters: weights of the model.
         tokens: the data.
         estimates: expected cost.
+        space: adapter configs to search where the chain fixes none.
         chain: what the configuration fixes.
 
     Raises:
@@ -56,7 +56,7 @@ def make_settings(
         constraints=config.constraints,
         budget_s=config.budget_s,
         max_trials=config.max_trials,
-        space=SearchSpace(alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed),
+        space=space,
         parameters=parameters,
         sampler=SamplerName(config.sampler),
         seed=config.seed,
@@ -76,12 +76,12 @@ def _around(settings: SearchSettings, adapter: AdapterConfig, *, is_opened: bool
     only = SearchSpace.only(adapter)
     if not is_opened:
         return replace(settings, space=only, rungs=(1.0,), takes_untrained=False)
-    usual, rate = SearchSpace(), adapter.learning_rate
+    usual, rate = settings.space, adapter.learning_rate
     low, high = usual.learning_rate
     space = replace(
         only,
         ranks=tuple(sorted({*usual.ranks, adapter.rank})),
-        alpha_ratios=tuple(sorted({*_ALPHA_RATIOS, adapter.alpha_ratio})),
+        alpha_ratios=tuple(sorted({*usual.alpha_ratios, adapter.alpha_ratio})),
         learning_rates=(),
         learning_rate=(min(low, rate / _RATE_FACTOR), max(high, rate * _RATE_FACTOR)),
     )

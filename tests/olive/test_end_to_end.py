@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import main
+from autotune.targets import read_accelerators
 
 from .conftest import OLD, Write
 
@@ -19,6 +21,24 @@ def _run(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
         main()
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def test_a_gpu_that_is_not_here_ends_with_code_3_before_anything_runs(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if read_accelerators().nvidia.value:
+        pytest.skip("there is a GPU here")
+    monkeypatch.chdir(tmp_path)
+    document = copy.deepcopy(OLD)
+    document["systems"]["here"]["config"]["accelerators"] = ["gpu"]
+    before = sorted(tmp_path.iterdir())
+    code = _run(str(write(document)), "--output", "run", monkeypatch=monkeypatch)
+    assert code == 3
+    assert "cuda" in capsys.readouterr().err.splitlines()[-1].lower()
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "olive.json"])
 
 
 def test_a_chain_runs_as_given_and_hands_over_what_it_trained(
@@ -37,7 +57,7 @@ def test_a_chain_runs_as_given_and_hands_over_what_it_trained(
     assert _run(*flags, monkeypatch=monkeypatch) == 0
     said = capsys.readouterr().err
     # Names of another architecture stand for this one's, and that is said.
-    assert "target_modules of LlamaForCausalLM: k_proj, o_proj, q_proj, v_proj (attention)" in said
+    assert "target_modules of LlamaForCausalLM: k_proj, o_proj, q_proj, v_proj; qkv_proj" in said
     assert "qkv_proj -> k_proj, q_proj, v_proj" in said
     report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
     adapter = report["chosen"]["adapter"]

@@ -33,8 +33,12 @@ def test_both_schemas_come_to_the_same_run(read: Read) -> None:
         learning_rate=0.002,
         batch_size=2,
         seed=7,
+        epochs=1.0,
+        steps=3,
+        schedule="constant",
+        warmup=0.0,
     )
-    assert config.chain.training.steps == 3
+    assert config.trainings.methods == ("lora",)
     assert config.chain.training.modules == ("qkv_proj", "o_proj")
     assert config.chain.build == BuildChoice(precision=Precision.FP32)
     assert config.chain.merges
@@ -130,7 +134,17 @@ def test_set_replaces_a_field_in_either_spelling_and_null_takes_it_out(read: Rea
             assert plan.config.chain.training is not None
             assert plan.config.chain.training.adapter.rank == 2
     plan = read(OLD, "passes.tune.r=null")
-    assert plan.notes[0] == ("passes.tune leaves to Olive's defaults: r = 64, weight_decay = 0")
+    (note,) = plan.notes
+    assert note.startswith("passes.tune leaves to Olive's defaults: r = 64, weight_decay = 0.0,")
+
+
+def test_a_negative_number_of_steps_is_none(read: Read) -> None:
+    config = read(NEW, "passes.tune.training_args.max_steps=-1").config
+    assert config is not None
+    assert config.chain is not None
+    assert config.chain.training is not None
+    assert config.chain.training.adapter.steps is None
+    assert config.chain.training.adapter.epochs == 3.0
 
 
 def test_steps_may_be_left_out(read: Read) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import statistics
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,14 +22,14 @@ from peft import PeftModel
 
 from autotune.candidate import AdapterConfig
 from autotune.errors import DivergedError, UsageError
-from autotune.passes import FinetunePass
+from autotune.passes import FinetunePass, MergePass
 
 from .training_data import write_training_data
 
 # Modules behind the folder's front door.
-answer_loss, base_model, examples, lora = (
+answer_loss, base_model, compute, examples, lora = (
     import_module(f"autotune.passes.{name}")
-    for name in ("answer_loss", "base_model", "examples", "lora")
+    for name in ("answer_loss", "base_model", "compute", "examples", "lora")
 )
 
 ADAPTER = AdapterConfig(rank=4, learning_rate=5e-3, epochs=2.5, batch_size=8, seed=3)
@@ -135,11 +136,11 @@ def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
 def test_the_base_is_the_same_after_a_training_and_carries_no_adapter(
     tmp_path: Path, inputs: dict[str, Path]
 ) -> None:
-    compute = base_model.training_compute()
-    base = base_model.training_base(inputs["model"], "lora", compute)
+    used = compute.training_compute()
+    base = base_model.training_base(inputs["model"], "lora", used)
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     train(tmp_path / "out", inputs)
-    assert base_model.training_base(inputs["model"], "lora", compute) is base
+    assert base_model.training_base(inputs["model"], "lora", used) is base
     assert base.state_dict().keys() == before.keys()
     assert all(torch.equal(base.state_dict()[name], before[name]) for name in before)
 
@@ -174,6 +175,9 @@ def test_a_fraction_lies_above_zero_and_up_to_one(fraction: float) -> None:
     [
         ("attention", {"q_proj", "k_proj", "v_proj", "o_proj"}),
         ("mlp", {"gate_proj", "up_proj", "down_proj"}),
+        ("q_proj+v_proj", {"q_proj", "v_proj"}),
+        ("mlp.up_proj", {"up_proj"}),
+        ("layers.1.mlp.up_proj", {"model.layers.1.mlp.up_proj"}),
     ],
 )
 def test_target_modules_are_told_apart(
@@ -181,7 +185,50 @@ def test_target_modules_are_told_apart(
 ) -> None:
     model = base_model.load_model(tiny_model_dir, torch.float32)
     assert set(lora.target_names(model, target)) == expected
-    assert set(lora.target_names(model, "all-linear")) > expected
+    leaves = {name.rpartition(".")[2] for name in expected}
+    assert set(lora.target_names(model, "all-linear")) > leaves
+
+
+@pytest.mark.parametrize("target", ["query", "q_proj+lm_head", "proj"])
+def test_a_name_that_matches_nothing_lists_what_there_is(tiny_model_dir: Path, target: str) -> None:
+    model = base_model.load_model(tiny_model_dir, torch.float32)
+    with pytest.raises(UsageError, match="down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj"):
+        lora.target_names(model, target)
+
+
+def test_rank_stable_scaling_divides_by_the_root_of_the_rank(inputs: dict[str, Path]) -> None:
+    base = base_model.load_model(inputs["model"], torch.float32)
+    scales = []
+    for is_stable in (False, True):
+        with lora.adapted(base, replace(ADAPTER, rank=16, rslora=is_stable)) as model:
+            layers = [m for m in model.modules() if isinstance(m, lora.FastLinear)]
+            scales.append({layer.scaling["default"] for layer in layers})
+    assert scales == [{2.0}, {8.0}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "linear", "clip_norm": None},
+        {"steps": 9, "schedule": "constant", "rslora": True},
+        {"target_modules": "q_proj+v_proj", "clip_norm": 0.1},
+    ],
+)
+def test_options_hold_over_a_stop_in_between(
+    tmp_path: Path, inputs: dict[str, Path], options: dict[str, Any]
+) -> None:
+    adapter = replace(ADAPTER, **options)
+    whole = train(tmp_path / "whole", inputs, adapter)
+    train(tmp_path / "first", inputs, adapter, 0.4)
+    train(tmp_path / "last", inputs | {"checkpoint": tmp_path / "first"}, adapter)
+    assert hashes(tmp_path / "last") == hashes(tmp_path / "whole")
+    usual = train(tmp_path / "usual", inputs)
+    assert whole["steps"] == (adapter.steps or usual["steps"])
+    assert whole["losses"][-1] != usual["losses"][-1]
+    artifacts = {"model": inputs["model"], "adapter": tmp_path / "last"}
+    (tmp_path / "merged").mkdir()
+    merged = MergePass().run(artifacts, tmp_path / "merged")
+    assert 0 < merged["logit_difference"]["float32"] < 1e-3
 
 
 def test_the_loss_of_a_row_does_not_depend_on_its_neighbours(inputs: dict[str, Path]) -> None:

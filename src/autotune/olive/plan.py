@@ -10,6 +10,7 @@ from typing import Any
 from autotune.config import OWN_DATA_BUDGET_S, RunConfig
 from autotune.constraint import Constraint
 from autotune.errors import UsageError
+from autotune.trainings import Trainings
 
 from .account import Said, gaps, judged, normalised
 from .azure import AzureJob, azure_job
@@ -221,7 +222,6 @@ def _config(
     if training is None or chain.training is None:
         return replace(config, data="", template=""), tuple(notes)
     notes += [said for said in (defaults_said(training),) if said]
-    notes += _schedule(training)
     rows, validation = _rows(training, parts.many(Section.DATA), request.path.parent)
     config = replace(
         config,
@@ -231,6 +231,7 @@ def _config(
         validation_data=validation.source if validation else None,
         held_out=None if validation else training.get("eval_dataset_size"),
         seed=chain.training.adapter.seed,
+        trainings=Trainings(methods=(chain.training.adapter.method,)),
     )
     return config, tuple(notes)
 
@@ -300,18 +301,6 @@ def _model(part: Part | None, request: OliveRequest) -> str:
     found_name = found_model(str(name), request.path.parent)
     revision = part.get("load_kwargs.revision")
     return f"{found_name}@{revision}" if revision else found_name
-
-
-def _schedule(training: Part) -> list[str]:
-    if training.get("training_args.lr_scheduler_type"):
-        return []
-    ours = "a cosine down to a tenth of the peak"
-    warm = "" if _warms(training) else ", after 5% of the steps with a rising rate"
-    return [f"{training.place} names no lr_scheduler_type: the rate follows {ours}{warm}"]
-
-
-def _warms(training: Part) -> bool:
-    return any(f"training_args.warmup_{end}" in training.fields for end in ("ratio", "steps"))
 
 
 def _rows(training: Part, parts: Sequence[Part], folder: Path) -> tuple[Rows, Rows | None]:

@@ -78,10 +78,8 @@ LORA_RULES = (
     Rule(
         field="use_rslora",
         verdict=_HONOURED,
-        says="off",
+        says="the adapter is scaled by alpha / sqrt(r)",
         kind=Kind.FLAG,
-        allowed=(False,),
-        otherwise="an adapter is scaled by alpha / r; leave it out",
     ),
     Rule(field="torch_dtype", verdict=_MAPPED, says=_OWN_TYPE),
     *(
@@ -148,8 +146,6 @@ QLORA_RULES = (
         verdict=_HONOURED,
         says="the scales of the 4-bit base are quantised too",
         kind=Kind.FLAG,
-        allowed=(True,),
-        otherwise="the scales of the 4-bit base are always quantised too; use true",
     ),
     Rule(
         field="quant_type",

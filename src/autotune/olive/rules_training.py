@@ -53,11 +53,11 @@ TRAINING_RULES = (
     Rule(field="weight_decay", verdict=_HONOURED, says="AdamW's", kind=Kind.NUMBER),
     Rule(
         field="lr_scheduler_type",
-        verdict=_MAPPED,
-        says="a cosine, which ends at a tenth of the peak here",
+        verdict=_HONOURED,
+        says="cosine and linear end at a tenth of the peak here",
         kind=Kind.TEXT,
-        allowed=("cosine",),
-        otherwise="the learning rate follows a cosine down to a tenth of its peak; leave it out",
+        allowed=("constant", "constant_with_warmup", "cosine", "linear"),
+        otherwise="the learning rate is constant, or falls along a cosine or a line",
     ),
     Rule(
         field="warmup_ratio",
@@ -73,8 +73,8 @@ TRAINING_RULES = (
     ),
     Rule(
         field="max_grad_norm",
-        verdict=_MAPPED,
-        says="gradients are clipped to a norm of 1",
+        verdict=_HONOURED,
+        says="gradients are scaled down to this norm; 0 leaves them",
         kind=Kind.NUMBER,
     ),
     Rule(

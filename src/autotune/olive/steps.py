@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
-from autotune.candidate import AdapterConfig, Algorithm, Precision, TargetModules
+from autotune.candidate import PARTS, AdapterConfig, Algorithm, Precision, Schedule
 from autotune.chain import BuildChoice, Chain, FixedTraining
 from autotune.errors import UsageError
 
@@ -25,6 +26,16 @@ _DEFAULTS: Mapping[str, Any] = {
     "training_args.num_train_epochs": 3.0,
     "training_args.weight_decay": 0.0,
     "training_args.seed": 42,
+    "training_args.lr_scheduler_type": "constant",
+    "training_args.max_grad_norm": 1.0,
+}
+_QLORA_DEFAULTS: Mapping[str, Any] = {"double_quant": False}
+_WARMUP = 0.03  # where the rate falls afterwards
+_SCHEDULES: Mapping[str, Schedule] = {
+    "constant": "constant",
+    "constant_with_warmup": "constant",
+    "cosine": "cosine",
+    "linear": "linear",
 }
 _DTYPES = {"float32": Precision.FP32, "float16": Precision.FP16, "bfloat16": Precision.BF16}
 _TRAINED = (Family.LORA, Family.QLORA)
@@ -79,16 +90,26 @@ def _check_order(passes: Sequence[Part]) -> None:
         )
 
 
+def _defaults(part: Part) -> Mapping[str, Any]:
+    return {**_DEFAULTS, **(_QLORA_DEFAULTS if part.family is Family.QLORA else {})}
+
+
 def _given(part: Part, name: str) -> Any:
-    return part.get(name, _DEFAULTS.get(name))
+    return part.get(name, _defaults(part).get(name))
+
+
+def _steps(part: Part) -> int | None:
+    """Return the steps of the training; transformers writes -1 for none given."""
+    steps: int | None = part.get("training_args.max_steps")
+    return None if steps is None or steps < 0 else steps
 
 
 def defaults_said(part: Part) -> str:
     """Return what a training pass leaves to Olive's defaults, for people; may be empty."""
-    has_steps = part.get("training_args.max_steps") is not None
+    has_steps = _steps(part) is not None
     absent = [
-        f"{name.rpartition('.')[2]} = {value:g}"
-        for name, value in _DEFAULTS.items()
+        f"{name.rpartition('.')[2]} = {json.dumps(value)}"
+        for name, value in _defaults(part).items()
         if name not in part.fields and not (has_steps and name.endswith("num_train_epochs"))
     ]
     return f"{part.place} leaves to Olive's defaults: {', '.join(absent)}" if absent else ""
@@ -96,10 +117,8 @@ def defaults_said(part: Part) -> str:
 
 def _training(part: Part) -> FixedTraining:
     modules: tuple[str, ...] = part.get("target_modules", ())
-    group: TargetModules = "all-linear"
-    if len(modules) == 1 and modules[0] in get_args(TargetModules):
-        group, modules = modules[0], ()  # type: ignore[assignment]  # one of the three words
-    steps = part.get("training_args.max_steps")
+    is_part = len(modules) == 1 and modules[0] in PARTS
+    steps = _steps(part)
     rank, is_qlora = _given(part, "r"), part.family is Family.QLORA
     if rank < 1:
         raise UsageError(f"{part.fields['r'].place} is at least 1, got {rank!r}.")
@@ -108,23 +127,31 @@ def _training(part: Part) -> FixedTraining:
         rank=rank,
         alpha_ratio=_given(part, "alpha") / rank,
         learning_rate=_given(part, "training_args.learning_rate"),
-        epochs=_given(part, "training_args.num_train_epochs"),
+        # What steps take the place of: one value, so that equal trainings have one name.
+        epochs=_given(part, "training_args.num_train_epochs") if steps is None else 1.0,
         batch_size=_given(part, "training_args.per_device_train_batch_size")
         * _given(part, "training_args.gradient_accumulation_steps"),
         warmup=_warmup(part, steps),
         dropout=_given(part, "lora_dropout"),
         weight_decay=_given(part, "training_args.weight_decay"),
-        target_modules=group,
+        target_modules=modules[0] if is_part else "all-linear",
         merge_base="dequantized" if is_qlora else "full",
         seed=_given(part, "training_args.seed"),
+        rslora=part.get("use_rslora", False),
+        double_quant=_given(part, "double_quant") if is_qlora else True,
+        schedule=_SCHEDULES[_given(part, "training_args.lr_scheduler_type")],
+        steps=steps,
+        clip_norm=_given(part, "training_args.max_grad_norm") or None,
     )
-    return FixedTraining(adapter=adapter, steps=steps, modules=modules)
+    return FixedTraining(adapter=adapter, modules=() if is_part else modules)
 
 
 def _warmup(part: Part, steps: int | None) -> float:
+    """Return the share of the steps with a rising rate; a constant rate has none by default."""
     ratio, count = part.get("training_args.warmup_ratio"), part.get("training_args.warmup_steps")
     if count is None:
-        return AdapterConfig.warmup if ratio is None else float(ratio)
+        is_flat = _given(part, "training_args.lr_scheduler_type") == "constant"
+        return float((0.0 if is_flat else _WARMUP) if ratio is None else ratio)
     place = part.fields["training_args.warmup_steps"].place
     if ratio is not None:
         raise UsageError(f"{place} and warmup_ratio say the same; leave one of them out.")
