@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from autotune.cli import main
+from autotune.cli import app, main
 from autotune.targets import read_accelerators
 
 from .conftest import OLD, Write
+
+ROOT = Path(__file__).parents[2]
 
 
 def _run(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -21,6 +26,18 @@ def _run(*words: str, monkeypatch: pytest.MonkeyPatch) -> int:
         main()
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def test_commands_in_the_document_are_understood() -> None:
+    text = (ROOT / "docs" / "olive.md").read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    autotune ")]
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    assert len(lines) == 4
+    for line in lines:
+        _, name, *words = shlex.split(line)
+        with group.commands[name].make_context(name, words) as context:
+            assert context.params["config"] == Path("phrase-classification.json")
 
 
 def test_a_gpu_that_is_not_here_ends_with_code_3_before_anything_runs(
