@@ -9,6 +9,7 @@ from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .module_roles import translated
 from .produce import Produced, pass_key, produce
+from .pruning import Stored, chosen_to_go, prune, stored_artifacts
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
 from .store import ArtifactStore, Origin, default_root
@@ -30,7 +31,9 @@ __all__ = [
     "OtherPython",
     "Pass",
     "Produced",
+    "Stored",
     "WheelSpec",
+    "chosen_to_go",
     "content_digest",
     "default_root",
     "folder_artifact",
@@ -40,9 +43,11 @@ __all__ = [
     "pass_key",
     "pass_names",
     "produce",
+    "prune",
     "read_architecture",
     "read_manifest",
     "resolve_model",
+    "stored_artifacts",
     "training_device",
     "translated",
     "unpack_wheel",

@@ -15,7 +15,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,7 @@ _LOG = logging.getLogger(__name__)
 _TEMPORARY = "tmp"
 _LOCKS = "locks"
 _DOWNLOADS = "downloads"
+_USER = "user-"  # locks of commands at work
 _RESERVED = frozenset({_TEMPORARY, _LOCKS, _DOWNLOADS})
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _KEY = re.compile(r"[0-9a-f]{16,64}")
@@ -211,6 +212,31 @@ class ArtifactStore:
             self._publish(workdir, path)
         return self._committed(origin)
 
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep what is in the store from being pruned, until the block ends."""
+        lock = FileLock(self.root / _LOCKS / f"{_USER}{os.getpid()}-{uuid.uuid4().hex[:8]}.lock")
+        with output_errors(self.root), self._births:
+            lock.acquire(timeout=0)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no open file
+                Path(lock.lock_file).unlink()
+            lock.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Tell whether nobody uses the store; until the block ends nobody begins to."""
+        with output_errors(self.root), self._births:
+            yield not any(_is_held(path) for path in (self.root / _LOCKS).glob(f"{_USER}*.lock"))
+
+    def folders(self) -> Iterator[Path]:
+        """Yield the folders of all artifacts; they may vanish meanwhile."""
+        for manifest in sorted(self.root.glob(f"*/??/*/{MANIFEST}")):
+            if manifest.relative_to(self.root).parts[0] not in _RESERVED:
+                yield manifest.parent
+
     def discard(self, artifact: Artifact) -> None:
         """Remove an artifact that nobody uses any more; asked for again, it is made again."""
         with self.lock(artifact.key), output_errors(artifact.path):
@@ -267,6 +293,19 @@ class ArtifactStore:
                 continue
             _LOG.info("Removing what an ended process left: %s", folder)
             _remove(folder, lock)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process holds the lock; one that a dead process left is removed."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    with suppress(OSError):  # Windows removes no open file
+        path.unlink()
+    lock.release()
+    return False
 
 
 def _checked(key: str) -> str:

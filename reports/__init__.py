@@ -5,7 +5,7 @@ Sees plain data only: events in, documents, tables and folders out.
 
 from __future__ import annotations
 
-from .assemble import RunContext, build_report
+from .assemble import RunContext, build_report, search_models
 from .bundle import (
     BUNDLE_FILE,
     Bundle,
@@ -36,6 +36,7 @@ from .evidence import (
     of_measurement,
     of_run,
 )
+from .floors import NearFloor, check_machine, floors_of, near_floors
 from .hardware_page import hardware_page
 from .hardware_report import (
     Calibration,
@@ -58,10 +59,14 @@ from .measure_report import (
     load_measure_report,
     measure_view,
 )
+from .mistakes import MISTAKES_FILE, Mistake, read_mistakes, write_mistakes
+from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, load_model
 from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
 from .redact import redact_command, redact_text
+from .run_models import TriedModel, failed_trials, tried_models
+from .run_page import run_page
 from .run_report import (
     BoundVerdict,
     Metric,
@@ -80,6 +85,7 @@ from .sweep_report import SweepReport, load_sweep_report
 from .sweep_table import Cell, SweepTable
 from .sweep_view import sweep_summary
 from .terminal import (
+    PAGE_FILE,
     PlanRow,
     front_table,
     make_console,
@@ -88,10 +94,14 @@ from .terminal import (
     run_summary,
 )
 from .trials import Trial, TrialLog, TrialOrigin, trials_of
+from .validation import Check, Validation, judge_times, validation_lines
+from .wording import metric_text, metric_title
 
 __all__ = [
     "BUNDLE_FILE",
     "DOCUMENTS",
+    "MISTAKES_FILE",
+    "PAGE_FILE",
     "SCHEMA_DIR",
     "SUMS",
     "BoundVerdict",
@@ -103,6 +113,7 @@ __all__ = [
     "Census",
     "CensusEntry",
     "Change",
+    "Check",
     "ComparedDocument",
     "Comparison",
     "DecisionRule",
@@ -119,8 +130,10 @@ __all__ = [
     "MeasuredWorkload",
     "Metric",
     "Missing",
+    "Mistake",
     "ModelDescription",
     "ModelFacts",
+    "NearFloor",
     "Origin",
     "Pick",
     "Picked",
@@ -141,20 +154,26 @@ __all__ = [
     "Trial",
     "TrialLog",
     "TrialOrigin",
+    "TriedModel",
+    "Validation",
     "WorkloadFacts",
     "append_json_line",
     "build_report",
     "bundled_folder",
+    "check_machine",
     "check_measured",
     "check_sums",
     "compare",
     "comparison_view",
     "delta_of",
+    "failed_trials",
     "file_digests",
+    "floors_of",
     "front_table",
     "hardware_page",
     "hardware_summary",
     "json_schema",
+    "judge_times",
     "labelled",
     "load_bundle",
     "load_evidence",
@@ -165,6 +184,10 @@ __all__ = [
     "load_sweep_report",
     "make_console",
     "measure_view",
+    "metric_text",
+    "metric_title",
+    "model_card",
+    "near_floors",
     "nearest_miss",
     "of_hardware",
     "of_measurement",
@@ -174,16 +197,22 @@ __all__ = [
     "place_built",
     "plan_table",
     "read_json_lines",
+    "read_mistakes",
     "read_sums",
     "redact_command",
     "redact_text",
+    "run_page",
     "run_summary",
     "schema_text",
     "sealed",
+    "search_models",
     "sweep_summary",
     "trials_of",
+    "tried_models",
+    "validation_lines",
     "whole_folder",
     "write_json_atomic",
+    "write_mistakes",
     "write_model_folder",
     "write_schemas",
     "write_sums",

@@ -42,7 +42,7 @@ from .run_report import (
 )
 from .wording import in_reading_order
 
-__all__ = ["RunContext", "build_report", "untrained_twin"]
+__all__ = ["RunContext", "build_report", "search_models", "untrained_twin"]
 
 # Later purposes are better evidence: more rounds, finalists interleaved.
 _PURPOSE_RANK: dict[Purpose, int] = {"census": 1, "recheck": 2, "confirm": 3}
@@ -103,7 +103,7 @@ class _Reading:
         )
 
 
-_OF_ANSWERS = ("accuracy", "macro_f1", "nll", "answer_tokens")
+_OF_ANSWERS = ("accuracy", "macro_f1", "perplexity", "nll", "answer_tokens")
 
 
 def _rank_and_split(event: Event) -> tuple[int, Split | None]:
@@ -207,6 +207,14 @@ def _reported(
     )
 
 
+def search_models(
+    candidates: Iterable[Candidate], events: Sequence[Event], constraints: Sequence[Constraint]
+) -> tuple[ReportedModel, ...]:
+    """Return ``candidates`` as the search saw them: numbers of the test split left out."""
+    readings = _readings(events)
+    return tuple(filter(None, (_reported(one, readings, constraints) for one in candidates)))
+
+
 def _with_gaps(model: ReportedModel | None, events: Sequence[Event]) -> ReportedModel | None:
     """Return ``model`` with the reasons for numbers that timing it, or its twin, did not bring."""
     if model is None:
@@ -220,6 +228,15 @@ def _with_gaps(model: ReportedModel | None, events: Sequence[Event]) -> Reported
     }
     missing = {metric: reason for metric, reason in gaps.items() if metric not in model.metrics}
     return replace(model, unmeasured=missing)
+
+
+def _with_confusion(model: ReportedModel | None, events: Sequence[Event]) -> ReportedModel | None:
+    """Return ``model`` with the confusion matrix of the scoring that its accuracy comes from."""
+    accuracy = model.metrics.get("accuracy") if model else None
+    if model is None or accuracy is None:
+        return model
+    found = [e.outcome.confusion.get(model.name) for e in events if e.number == accuracy.event]
+    return replace(model, confusion=next(iter(found), None))
 
 
 def _noisiest(
@@ -276,7 +293,8 @@ def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
     done = context.decision or Done(chosen=None, reason="")
 
     def shown(candidate: Candidate | None, *, is_final: bool = False) -> ReportedModel | None:
-        return _with_gaps(_reported(candidate, readings, bounds, is_final=is_final), events)
+        model = _reported(candidate, readings, bounds, is_final=is_final)
+        return _with_confusion(_with_gaps(model, events), events)
 
     baseline = shown(context.baseline or _tested_baseline(events), is_final=True)
     chosen = shown(done.chosen, is_final=True)

@@ -23,7 +23,10 @@ from .sums import write_sums
 
 __all__ = ["RUN_SCRIPT", "place_built", "write_model_folder"]
 
-RUN_SCRIPT = Path(__file__).parent / "templates" / "run.py.txt"
+_TEMPLATES = Path(__file__).parent / "templates"
+RUN_SCRIPT = _TEMPLATES / "run.py.txt"
+# Options come with the question, and are scored whole.
+_CHOICE_SCRIPT = _TEMPLATES / "run_choice.py.txt"
 _STORE_MANIFEST = "manifest.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _LEAST_LINKED_BYTES = 1 << 20
@@ -128,7 +131,8 @@ def _describe(
     if license_path is not None:
         _copy(license_path, folder / "LICENSE")
     write_json_atomic(folder / "autotune.json", to_plain(description))
-    _copy(RUN_SCRIPT, folder / "run.py")
+    is_choice = description.task.kind == "choice"
+    _copy(_CHOICE_SCRIPT if is_choice else RUN_SCRIPT, folder / "run.py")
     card = model_card(report, fields=description.task.fields)
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     write_sums(folder)

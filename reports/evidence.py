@@ -28,6 +28,7 @@ __all__ = [
     "Origin",
     "labelled",
     "load_evidence",
+    "number_of",
     "of_hardware",
     "of_measurement",
     "of_run",
@@ -134,9 +135,9 @@ def _known(hardware: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _number(name: str, metric: Metric) -> tuple[str, Measurement]:
-    key = f"{name}@{metric.split}" if metric.split else name
-    return key, Measurement(
+def number_of(name: str, metric: Metric) -> Measurement:
+    """Return a published metric as the measurement that it stands for, samples left out."""
+    return Measurement(
         metric=name,
         unit=metric.unit,
         value=metric.value,
@@ -144,6 +145,11 @@ def _number(name: str, metric: Metric) -> tuple[str, Measurement]:
         ci95=metric.ci95,
         method=metric.method,
     )
+
+
+def _number(name: str, metric: Metric) -> tuple[str, Measurement]:
+    key = f"{name}@{metric.split}" if metric.split else name
+    return key, number_of(name, metric)
 
 
 def _numbers(models: Iterable[ReportedModel]) -> dict[str, Measurement]:

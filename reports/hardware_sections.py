@@ -246,6 +246,7 @@ _CENSUS_METRICS = (
     "device_memory",
     "size",
     "load",
+    "new_length",
     "distortion",
 )
 

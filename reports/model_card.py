@@ -14,6 +14,7 @@ from pathlib import PurePath
 from autotune.candidate import Precision
 from autotune.units import format_quantity
 
+from .classes import class_cells, class_header, class_rows, mistake_lines
 from .run_report import Metric, ReportedModel, RunReport
 from .wording import adapter_text, bound_text, interval_text, metric_title
 
@@ -52,6 +53,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _escaped(cells: Iterable[str]) -> list[str]:
+    """Return cells in which no label ends its column or its line."""
+    return [" ".join(cell.replace("|", r"\|").split()) for cell in cells]
+
+
 def _cell(metric: Metric | None) -> str:
     if metric is None:
         return "not measured"
@@ -84,6 +90,10 @@ def _results(report: RunReport, chosen: ReportedModel) -> str:
     if chosen.bounds:
         bounds = [[bound_text(b), str(b.verdict or "not measured")] for b in chosen.bounds]
         parts.append(_table(["bound asked for", "verdict"], bounds))
+    if classes := class_rows(report, chosen):
+        parts.append(_table(class_header(classes), [_escaped(class_cells(row)) for row in classes]))
+    if mistakes := "; ".join(mistake_lines(report, chosen)):
+        parts.append(f"Most frequent mistakes: {mistakes}.")
     return "\n\n".join(parts)
 
 
@@ -92,6 +102,8 @@ def _how_to_run(report: RunReport, chosen: ReportedModel, fields: Sequence[str])
     version = report.versions.get(package)
     words = " ".join(f"{field}=..." for field in fields)
     text = "python run.py TEXT\n" if len(fields) == 1 else ""
+    if report.task.kind == "choice":
+        words, text = f"{words} -- OPTION OPTION ...", ""
     return (
         f"```\npip install {package}{f'=={version}' if version else ''}\n"
         f"{text}python run.py {words}\n```\n\n"
@@ -124,6 +136,8 @@ def _limits(report: RunReport) -> str:
     if report.task.kind == "classification":
         labels = ", ".join(json.dumps(label, ensure_ascii=False) for label in report.task.labels)
         lines.insert(0, f"Every text gets one of these answers, fitting or not: {labels}.")
+    elif report.task.kind == "choice":
+        lines.insert(0, "Every question gets one of its options, fitting or not.")
     else:
         lines.insert(0, "Answers are generated greedily and not checked.")
     lines.append(

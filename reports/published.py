@@ -21,6 +21,7 @@ from .picking import Picking
 from .run_report import RunReport
 from .sweep_report import SweepReport
 from .trials import Trial
+from .validation import Validation
 
 __all__ = ["DOCUMENTS", "SCHEMA_DIR", "json_schema", "schema_text", "write_schemas"]
 
@@ -35,6 +36,7 @@ DOCUMENTS: dict[str, type] = {
     "picking-1.0": Picking,
     "bundle-1.0": Bundle,
     "sweep-1.0": SweepReport,
+    "validation-1.0": Validation,
 }
 
 

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Recipe
+from autotune.confusion import Confusion
 from autotune.constraint import Constraint, Verdict
+from autotune.kinds import Kind
 from autotune.steps import OutcomeStatus
 
 from .documents import load_document
@@ -117,6 +119,8 @@ class ReportedModel:
         metrics: by name (``latency.p95``).
         bounds: verdict on each constraint of the run, in its order.
         unmeasured: metrics that the machine could not tell, with the reason.
+        confusion: which label was answered for which on the rows of its accuracy, by index
+            into the task's labels; null where the task has none.
     """
 
     name: str
@@ -129,6 +133,7 @@ class ReportedModel:
     metrics: dict[str, Metric]
     bounds: tuple[BoundVerdict, ...] = ()
     unmeasured: dict[str, str] = field(default_factory=dict)
+    confusion: Confusion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +162,7 @@ class TaskFacts:
     """The data and what is asked of the model.
 
     Attributes:
-        kind: classification or generation.
+        kind: what is asked of the model.
         template: as the user wrote it, escapes resolved.
         fields: names of the template's fields, the answer's last.
         labels: distinct answers, classification only.
@@ -169,7 +174,7 @@ class TaskFacts:
         warnings: what a careful person would want to know about the data.
     """
 
-    kind: Literal["classification", "generation"]
+    kind: Kind
     template: str
     fields: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -188,14 +193,16 @@ class WorkloadFacts:
     Attributes:
         digest: equal digests mean comparable latencies.
         requests: distinct requests in it.
-        kind: classification or generation.
+        kind: what is asked of the model.
         statement: what is timed and what is not, in a sentence.
+        prompt_tokens: mean of the requests, null where it is not known.
     """
 
     digest: str
     requests: int
-    kind: Literal["classification", "generation"]
+    kind: Kind
     statement: str
+    prompt_tokens: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from autotune.steps import OutcomeStatus
 
-from .terminal import plain_table
+from .plain_table import plain_table
 
 __all__ = ["sweep_summary"]
 

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from autotune.constraint import Verdict
+from autotune.kinds import quality_of
 from autotune.units import format_quantity
 
+from .classes import class_table, mistake_lines
+from .plain_table import plain_table
 from .run_report import BoundVerdict, ReportedModel, RunOutcome, RunReport
 from .wording import (
     adapter_text,
@@ -33,16 +35,18 @@ from .wording import (
 )
 
 __all__ = [
+    "HEADLINES",
+    "PAGE_FILE",
     "PLAIN_WIDTH",
     "PlanRow",
     "front_table",
     "make_console",
     "nearest_miss",
-    "plain_table",
     "plan_table",
     "run_summary",
 ]
 
+PAGE_FILE = "report.html"
 PLAIN_WIDTH = 100
 _NOT_CERTAIN = "no time of this run is certain, take it again on a quiet machine"
 _CHOSEN_MARK = "*"
@@ -82,11 +86,6 @@ def make_console(stream: IO[str], *, width: int | None = None) -> Console:
 def _prose(*parts: str | tuple[str, str]) -> Text:
     """Return text that wraps between words."""
     return Text.assemble(*parts, no_wrap=False, overflow="fold")
-
-
-def plain_table() -> Table:
-    """Return an empty table in the form of all of ours: a rule under the heading, no frame."""
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def plan_table(rows: Iterable[PlanRow]) -> Table:
@@ -144,7 +143,8 @@ def front_table(report: RunReport) -> Table:
     # Names fold where the terminal is narrow; numbers never do.
     table.add_column("  Training\n  Recipe", overflow="fold", min_width=16)
     timed = timing.replace(".", " ").capitalize()
-    headers = ["Accuracy\n(validation)", f"{timed}\n[95 % interval]"]
+    quality = quality_of(report.task.kind)
+    headers = [f"{quality.capitalize()}\n(validation)", f"{timed}\n[95 % interval]"]
     told = {name for model in report.front for name in model.metrics}
     costs = _COSTS | {name: header for name, header in _COUNTED.items() if name in told}
     for header in [*headers, *costs.values()]:
@@ -154,7 +154,7 @@ def front_table(report: RunReport) -> Table:
     for model in report.front:
         table.add_row(
             _names(model, mark=_CHOSEN_MARK if model.name == chosen else " "),
-            _value_over_interval(model, "accuracy"),
+            _value_over_interval(model, quality),
             _value_over_interval(model, timing),
             *(_value(model, name) for name in costs),
             _overall(model.bounds),
@@ -197,7 +197,7 @@ def nearest_miss(report: RunReport) -> Group:
     return Group(_prose("Nearest miss: ", (miss.name, "bold"), how), *_bound_lines(miss))
 
 
-_HEADLINES: dict[RunOutcome, str] = {
+HEADLINES: dict[RunOutcome, str] = {
     "feasible": "A model meets the bounds, but none was handed over.",
     "infeasible": "No model meets the bounds; nothing is handed over.",
     "uncertain": "No model is known to meet the bounds: an interval still spans one.",
@@ -208,10 +208,13 @@ _HEADLINES: dict[RunOutcome, str] = {
 
 
 def _choice(report: RunReport, chosen: ReportedModel) -> Group:
+    classes = class_table(report, chosen)
     return Group(
         _prose("Chosen: ", (chosen.name, "bold")),
         _prose(f"        {adapter_text(chosen)}"),
         Padding(_comparison(report, chosen), (1, 0)),
+        *([Padding(classes, (0, 0, 1, 0))] if classes else []),
+        *(_prose(f"  mistake: {line}") for line in mistake_lines(report, chosen)),
         *_bound_lines(chosen),
         *map(_prose, unmeasured_lines(chosen.unmeasured)),
     )
@@ -223,8 +226,11 @@ def _places(report: RunReport, run_dir: Path) -> Iterator[str]:
         folder = run_dir / report.chosen.model_dir
         fields = dict.fromkeys(report.task.fields[:-1])
         words = [f"{field}=..." for field in fields] if len(fields) > 1 else ["TEXT"]
+        if report.task.kind == "choice":
+            words = [*(f"{field}=..." for field in fields), "-- OPTION OPTION ..."]
         yield f"Model:  {folder}"
         yield f"Try it: {shlex.join(['python', str(folder / 'run.py')])} {' '.join(words)}"
+    yield f"Page:   {run_dir / PAGE_FILE}"
     yield f"Report: {run_dir / 'report.json'}"
     if report.outcome == "unconfirmed":
         words = ["autotune", "measure", str(run_dir / "model"), "--into", str(run_dir)]
@@ -239,10 +245,10 @@ def run_summary(report: RunReport, *, run_dir: Path) -> Group:
         parts += [Text(f"Pareto front{mark}", style="bold"), front_table(report), Text()]
     if report.chosen is not None:
         if report.outcome == "unconfirmed":
-            parts.append(Text(_HEADLINES["unconfirmed"], style="bold"))
+            parts.append(Text(HEADLINES["unconfirmed"], style="bold"))
         parts.append(_choice(report, report.chosen))
     else:
-        parts.append(Text(_HEADLINES[report.outcome], style="bold"))
+        parts.append(Text(HEADLINES[report.outcome], style="bold"))
         if report.outcome in ("infeasible", "uncertain"):
             parts.append(nearest_miss(report))
     if report.decision:

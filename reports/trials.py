@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from autotune.candidate import AdapterConfig, Candidate, Recipe
+from autotune.candidate import UNTRAINED, AdapterConfig, Candidate, Recipe
 from autotune.errors import ReplayError
 from autotune.measurement import Measurement
 from autotune.plain import first_problem, from_plain, to_plain
@@ -48,6 +48,7 @@ class Trial:
 
     Attributes:
         number: position in the file, from 0.
+        name: of the model (``training/recipe``), or of the training that failed.
         adapter: how it was trained; null is the untrained model.
         fraction: share of the training steps, 0 for untrained.
         recipe: how it was built; null for a training that failed.
@@ -66,6 +67,7 @@ class Trial:
     schema: Literal["autotune.trial"] = "autotune.trial"
     schema_version: Literal["1.0"] = "1.0"
     number: int
+    name: str = ""
     adapter: AdapterConfig | None
     fraction: float
     recipe: Recipe | None
@@ -147,6 +149,7 @@ class _Ledger:
         self.trials.append(
             Trial(
                 number=len(self.trials),
+                name=_name(adapter, fraction, recipe),
                 adapter=adapter,
                 fraction=fraction,
                 recipe=recipe,
@@ -164,6 +167,12 @@ class _Ledger:
                 seed=origin.seed,
             )
         )
+
+
+def _name(adapter: AdapterConfig | None, fraction: float, recipe: Recipe | None) -> str:
+    if recipe is not None:
+        return Candidate(adapter=adapter, fraction=fraction, recipe=recipe).name
+    return adapter.name if adapter is not None else UNTRAINED
 
 
 def trials_of(events: Sequence[Event], origin: TrialOrigin) -> list[Trial]:

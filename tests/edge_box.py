@@ -1,17 +1,25 @@
-"""An edge box that is not here: a report with a census of figures that are easy to recognise."""
+"""An edge box that is not here: a census of figures that are easy to recognise, and runs for it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autotune.candidate import Algorithm, Precision, Recipe
+from autotune.config import RunConfig
+from autotune.constraint import parse_constraint
 from autotune.measurement import Measurement, metric_unit
+from autotune.passes import ArtifactStore
 from autotune.plain import to_plain
+from autotune.publish import model_facts, workload_facts
 from autotune.reports import CensusEntry, HardwareReport, sealed
+from autotune.runner import tune
+from autotune.session import prepare
 from autotune.steps import OutcomeStatus
+from autotune.targets import LocalExecutor
 
 from .reports.hardware_record import known
 from .reports.hardware_record import report as hardware_report
@@ -92,3 +100,44 @@ def edge_box(**census: Any) -> HardwareReport:
 def written(report: HardwareReport, path: Path) -> str:
     path.write_text(json.dumps(to_plain(report)), encoding="utf-8")
     return str(path)
+
+
+_TONES = ("joy", "fear", "sadness")
+TEMPLATE = r"### Text: {phrase}\n### Tone:\n{tone}"
+
+
+def tune_for_edge_box(
+    model_dir: Path, place: Path, entries: Sequence[CensusEntry], *, trials: int = 1
+) -> int:
+    """Tune a model for a box with ``entries`` into ``place``/run; return the exit code."""
+    config = asked_of_edge_box(model_dir, place, entries, trials=trials)
+    return tune(config, output=place / "run", dry_run=False, as_json=False)
+
+
+def asked_of_edge_box(
+    model_dir: Path, place: Path, entries: Sequence[CensusEntry], *, trials: int = 1
+) -> RunConfig:
+    """Write data and the box's report into ``place``; return the configuration of a run."""
+    data = place / "tones.jsonl"
+    rows = [{"phrase": f"news of day {n}", "tone": _TONES[n % 3]} for n in range(60)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = RunConfig(
+        target="auto",
+        model=str(model_dir),
+        data=str(data),
+        template=TEMPLATE,
+        constraints=(parse_constraint("latency<=100ms"),),
+        budget_s=None,
+        max_trials=trials,
+        is_demo=False,
+    )
+    report = place / "edge.json"
+    written(edge_box(**_subject(config), entries=tuple(entries)), report)
+    return replace(config, target_report=str(report))
+
+
+def _subject(config: RunConfig) -> dict[str, Any]:
+    """Return what a census on the edge box would be of: the same model and requests."""
+    with LocalExecutor() as executor:
+        session = prepare(config, executor=executor, store=ArtifactStore(), log_dir=None)
+    return {"model": model_facts(session), "workload": workload_facts(session)}

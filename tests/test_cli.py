@@ -84,7 +84,7 @@ FLAGS = [
     (["--budget", "12"], "--budget needs a unit", "12ms or 12s"),
     (["--data", "rows.csv"], "needs --template", "for example --template"),
     (["--template", "{a}{b}"], "need --data", "add it"),
-    (["--task", "regression"], "'regression'", "classification or generation"),
+    (["--task", "regression"], "'regression'", "classification, generation, choice, perplexity"),
     (["--sampler", "cmaes"], "'cmaes'", "one of tpe"),
     (["--target", "cpu", "--target-report", "e.json"], "'cpu' too", "leave one of them out"),
     (["--target-report", ""], "--target-report needs a value", "leave the flag out"),

@@ -23,6 +23,7 @@ from autotune.config import (
 from autotune.errors import OutputError, UnitError, UsageError
 from autotune.list_flags import read_trainings
 from autotune.search import SamplerName
+from autotune.task_flags import TaskFlags
 from autotune.trainings import Trainings
 
 NO_FLAGS: dict[str, Any] = {
@@ -81,7 +82,7 @@ def test_a_run_without_limits_gets_the_default_budget(
         ({"template": "{a}{b}"}, "need --data", "add it"),
         ({"test_data": "test.csv"}, "need --data", "add it"),
         ({"validation_data": "v.csv"}, "need --data", "add it"),
-        ({"kind": "regression"}, "'regression'", "classification or generation"),
+        ({"kind": "regression"}, "'regression'", "classification, generation, choice, perplexity"),
         ({"sampler": "cmaes"}, "'cmaes'", "tpe, nsgaii, gp, random, grid"),
         ({"budget": "12"}, "--budget needs a unit, got '12'", "12ms or 12s"),
         ({"budget": "-1m"}, "--budget must be greater than zero", "'-1m'"),
@@ -174,6 +175,7 @@ def test_every_flag_reaches_the_configuration() -> None:
     fields = set(inspect.signature(RunConfig).parameters)
     renamed = {"budget": "budget_s", "trials": "max_trials", "bounds": "constraints"}
     flags = {renamed.get(name, name) for name in inspect.signature(resolve_config).parameters}
+    flags = flags - {"task"} | set(inspect.signature(TaskFlags).parameters)
     of_files = {"chain", "corpus", "held_out"}
     assert fields - flags == {"is_demo", *of_files}
     assert flags <= fields

@@ -7,20 +7,16 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autotune.candidate import Precision
 from autotune.config import RunConfig
 from autotune.confirmation import Confirmation, confirmed, run_confirm
-from autotune.constraint import parse_constraint
 from autotune.errors import UsageError
 from autotune.measure_model import MeasureRequest
 from autotune.measured_folder import open_folder
-from autotune.passes import ArtifactStore
 from autotune.plain import to_plain
-from autotune.publish import model_facts, workload_facts
 from autotune.reports import (
     CensusEntry,
     MeasuredFolder,
@@ -30,11 +26,9 @@ from autotune.reports import (
     RunReport,
     load_report,
 )
-from autotune.runner import tune
-from autotune.session import prepare
 from autotune.steps import OutcomeStatus
 from autotune.target_report import TargetMachine, load_target_report
-from autotune.targets import LocalExecutor, stand_in
+from autotune.targets import stand_in
 
 from .edge_box import (
     CUDA,
@@ -47,11 +41,9 @@ from .edge_box import (
     REQUESTS,
     edge_box,
     entry,
+    tune_for_edge_box,
     written,
 )
-
-_TONES = ("joy", "fear", "sadness")
-_TEMPLATE = r"### Text: {phrase}\n### Tone:\n{tone}"
 
 
 @pytest.fixture
@@ -184,31 +176,8 @@ def tuned(
 
 
 def _tuned(tiny_model_dir: Path, place: Path, entries: Sequence[CensusEntry]) -> Tuned:
-    data = place / "tones.jsonl"
-    rows = [{"phrase": f"news of day {n}", "tone": _TONES[n % 3]} for n in range(60)]
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = RunConfig(
-        target="auto",
-        model=str(tiny_model_dir),
-        data=str(data),
-        template=_TEMPLATE,
-        constraints=(parse_constraint("latency<=100ms"),),
-        budget_s=None,
-        max_trials=1,
-        is_demo=False,
-    )
-    report = place / "edge.json"
-    written(edge_box(**_subject(config), entries=tuple(entries)), report)
-    config = replace(config, target_report=str(report))
-    code = tune(config, output=place / "run", dry_run=False, as_json=False)
+    code = tune_for_edge_box(tiny_model_dir, place, entries)
     return Tuned(folder=place / "run", code=code)
-
-
-def _subject(config: RunConfig) -> dict[str, Any]:
-    """Return what a census on the edge box would be of: the same model and requests."""
-    with LocalExecutor() as executor:
-        session = prepare(config, executor=executor, store=ArtifactStore(), log_dir=None)
-    return {"model": model_facts(session), "workload": workload_facts(session)}
 
 
 def test_a_run_for_another_machine_awaits_its_confirmation(tuned: Tuned) -> None:

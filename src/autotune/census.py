@@ -100,8 +100,12 @@ def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterat
         HardwareError: a target that is not here.
     """
     progress = Progress()
-    with LocalExecutor() as executor, tempfile.TemporaryDirectory(prefix="autotune-census-") as at:
-        store = ArtifactStore()
+    store = ArtifactStore()
+    with (
+        store.used(),
+        LocalExecutor() as executor,
+        tempfile.TemporaryDirectory(prefix="autotune-census-") as at,
+    ):
         session = prepare(config, executor=executor, store=store, log_dir=Path(at))
         session = _only(session, scope.recipes)
         Narrator(progress).session(session)

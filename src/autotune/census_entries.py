@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-from autotune.calibration import DeviceCalibration, SessionNoise, forward_operations
-from autotune.candidate import Precision, Recipe
+from autotune.calibration import DeviceCalibration, SessionNoise
+from autotune.candidate import Recipe
 from autotune.constraint import Constraint
 from autotune.errors import OutputError
 from autotune.evaluators import MINIMUM_SAMPLES, RowSet
@@ -26,6 +26,7 @@ from autotune.reports import (
     HardwareReport,
     ModelFacts,
     WorkloadFacts,
+    floors_of,
     hardware_page,
     hardware_summary,
     make_console,
@@ -47,7 +48,6 @@ __all__ = [
 
 METHOD = "interleaved blocks in random order, a fresh process per block"
 # The data types in which the calibration multiplies, by the precision of a recipe.
-_PRODUCTS = {Precision.INT4: "int4", Precision.INT8: "int8", Precision.FP32: "fp32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,18 +208,14 @@ def _floors(
     device: DeviceCalibration | None = next((d for d in devices if d.target == target), None)
     if device is None:
         return {}
-    requests, weights = subject.requests, subject.model.parameters
-    prefill = None
-    if weights is not None:
-        tokens = round(mean(len(row.prompt_ids) for row in requests.rows))
-        operations = forward_operations(weights=weights, tokens=tokens)
-        prefill = device.prefill_floor_s(operations, _PRODUCTS.get(recipe.precision, ""))
-    found = {"ttft": prefill}
-    if requests.kind == "classification":
-        found["latency"] = prefill  # a decision is a prefill and next to nothing more
-    elif "size" in metrics:
-        found["tpot"] = device.decode_floor_s(metrics["size"].value)
-    return {name: value for name, value in found.items() if value is not None}
+    return floors_of(
+        device,
+        recipe,
+        kind=subject.requests.kind,
+        weights=subject.model.parameters,
+        prompt_tokens=mean(len(row.prompt_ids) for row in subject.requests.rows),
+        size_bytes=metrics["size"].value if "size" in metrics else None,
+    )
 
 
 def _bounds(subject: CensusSubject, metrics: Mapping[str, Measurement]) -> tuple[BoundVerdict, ...]:

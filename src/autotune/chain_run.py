@@ -33,7 +33,8 @@ from autotune.passes import (
 from autotune.progress import Progress
 from autotune.reports import write_json_atomic
 from autotune.run_identity import worker_versions
-from autotune.session import other_pythons, read_task
+from autotune.run_task import read_task
+from autotune.session import other_pythons
 from autotune.targets import Executor, LocalExecutor, resolve_targets
 from autotune.task import tokenize_task
 from autotune.termination import termination_as_interrupt
@@ -51,10 +52,10 @@ def run_chain(config: RunConfig, *, output: Path | None, dry_run: bool, as_json:
     Raises:
         AutotuneError: the request cannot work, or a step failed.
     """
-    progress = Progress()
-    with termination_as_interrupt(), LocalExecutor() as executor:
+    progress, store = Progress(), ArtifactStore()
+    with termination_as_interrupt(), LocalExecutor() as executor, store.used():
         try:
-            run = _opened(config, executor, progress)
+            run = _opened(config, store, executor, progress)
             if dry_run:
                 for line in run.plan():
                     sys.stdout.write(f"{line}\n")
@@ -155,11 +156,13 @@ class _ChainRun:
         self.progress.line(f"         {place}")
 
 
-def _opened(config: RunConfig, executor: Executor, progress: Progress) -> _ChainRun:
+def _opened(
+    config: RunConfig, store: ArtifactStore, executor: Executor, progress: Progress
+) -> _ChainRun:
     """Return the chain ready to run: cheap checks first, nothing trained or built."""
-    task = read_task(config) if config.data else None
+    read = read_task(config) if config.data else None
     targets = tuple(resolve_targets(config.target, executor))
-    store, versions = ArtifactStore(), worker_versions(executor, log_path="")
+    versions = worker_versions(executor, log_path="")
     source = resolve_model(
         config.model,
         store=store,
@@ -168,9 +171,10 @@ def _opened(config: RunConfig, executor: Executor, progress: Progress) -> _Chain
         trust_remote_code=config.trust_remote_code,
     )
     data, n_examples = None, 0
-    if task is not None:
+    if read is not None:
+        task, rule = read
         context = source.architecture.context_length
-        tokens = tokenize_task(task, source.artifact.path, context)
+        tokens = tokenize_task(task, source.artifact.path, context, rule=rule)
         examples = training_examples(config, tokens, context)
         data, n_examples = data_artifact(tokens, examples, store), len(examples)
     chain = open_chain(config.chain, source, n_examples=n_examples)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
+from autotune.cli_config import add_config
 from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
+from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.errors import AutotuneError, UsageError
+from autotune.settings import Settings, flags_of, read_settings
 
 __all__ = ["app", "main"]
 
@@ -90,9 +94,52 @@ def tune(  # the flags of DESIGN.md, one argument each
     task: Annotated[
         str | None,
         typer.Option(
-            help="classification or generation.  [default: by the data]", rich_help_panel=_DATA
+            help="classification, generation, choice (with --options) or perplexity (plain text)."
+            "  [default: by the data]",
+            rich_help_panel=_DATA,
         ),
     ] = None,
+    options: Annotated[
+        str | None,
+        typer.Option(
+            help="Multiple choice: column with each row's options, or columns with one each,"
+            " separated by commas. The last {field} names the right one.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Generation: exact, contains, f1 or package.module:function."
+            " Choice: per-character, per-token or sum of the log-likelihood."
+            "  [default: exact, per-character]",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    extract: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression that takes the answer out of generated text and reference.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="Ask in the words of the model's chat template; without --template the rows are"
+            " conversations (messages with role and content).",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    truncate: Annotated[
+        bool,
+        typer.Option(
+            "--truncate",
+            help="Leave out the beginning of prompts that the model cannot hold.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
     validation_data: Annotated[
         str | None, typer.Option(help="Your own validation split.", rich_help_panel=_DATA)
     ] = None,
@@ -238,11 +285,16 @@ def tune(  # the flags of DESIGN.md, one argument each
     130 interrupted.
     """
     del version, debug
+    settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    if context.invoked_subcommand in (None, "config") and settings.problem is not None:
+        raise settings.problem
     if context.invoked_subcommand is not None:
-        _refuse_flags_before(context.invoked_subcommand, context)
+        if context.invoked_subcommand != "config":
+            _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
     from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
+    from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
         "latency.p95": max_latency,
@@ -257,6 +309,13 @@ def tune(  # the flags of DESIGN.md, one argument each
         data=data,
         template=template,
         kind=task,
+        task=TaskFlags(
+            options=options,
+            metric=metric,
+            extract=extract,
+            chat=chat,
+            truncate=truncate,
+        ),
         validation_data=validation_data,
         test_data=test_data,
         bounds=Bounds(maxima=maxima, min_accuracy=min_accuracy, general=tuple(constraint or ())),
@@ -281,7 +340,17 @@ def tune(  # the flags of DESIGN.md, one argument each
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json))
+    command = ("autotune", *sys.argv[1:], *_words_of_settings(context, settings))
+    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
+
+
+def _words_of_settings(context: typer.Context, settings: Settings) -> list[str]:
+    """Return the flags that say what files and variables said, for whoever repeats the run."""
+    sources = {name: context.get_parameter_source(name) for name in settings.values}
+    by_hand = {
+        name for name, one in sources.items() if one is not None and one.name == "COMMANDLINE"
+    }
+    return flags_of({n: value for n, value in settings.values.items() if n not in by_hand})
 
 
 def _refuse_flags_before(command: str, context: typer.Context) -> None:
@@ -313,7 +382,9 @@ def resume(
 
 
 add_commands(app)
+add_runs(app)
 add_sweep(app)
+add_config(app)
 add_olive(app)
 
 
@@ -323,13 +394,18 @@ def main() -> None:
     ``--debug`` is taken from anywhere on the line, so that every command has it.
     """
     shows_traceback = "--debug" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    settings = Settings()
     try:
-        app(args=[word for word in sys.argv[1:] if word != "--debug"], standalone_mode=True)
+        if words and words[0] in QUICK:
+            quick_app()(args=words)
+        settings = read_settings(Path.cwd(), os.environ)
+        app(args=words, standalone_mode=True, obj=settings, default_map=settings.values)
     except AutotuneError as error:
         if shows_traceback:
             raise
         label = "usage" if isinstance(error, UsageError) else "error"
-        typer.echo(f"autotune: {label}: {error}", err=True)
+        typer.echo(f"autotune: {label}: {settings.explained(str(error))}", err=True)
         sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the outermost edge: Python's own exit code 1 would say
         # "finished, nothing feasible" of a run that failed.

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -20,7 +19,9 @@ from autotune import demo
 from autotune.chain import Chain, Corpus
 from autotune.constraint import Constraint, parse_constraint
 from autotune.errors import OutputError, UsageError
+from autotune.kinds import Kind
 from autotune.plain import first_problem, from_plain, to_plain
+from autotune.task_flags import TaskFlags
 from autotune.trainings import Trainings
 from autotune.units import parse_duration, parse_fraction, parse_size
 
@@ -95,8 +96,14 @@ class RunConfig:
             this one.
         model: model source (hub id, folder, .gguf, pypi:...).
         data: file or hub data set id.
-        template: text with the fields of a row in braces.
-        kind: classification or generation; None lets the data decide.
+        template: text with the fields of a row in braces; empty for conversations and for
+            plain text as it stands.
+        kind: what is asked of the model; None lets the data decide.
+        options: columns with the options of a multiple choice.
+        metric: how answers are judged; None is the default for the kind.
+        extract: regular expression that takes the answer out of generated text.
+        chat: ask in the words of the model's chat template.
+        truncate: leave out the beginning of prompts that are too long.
         validation_data, test_data: split files of the user's own.
         constraints: bounds that a chosen model meets.
         budget_s: wall time, downloads excluded; None with ``max_trials`` given.
@@ -117,7 +124,12 @@ class RunConfig:
     model: str = demo.MODEL
     data: str = ""
     template: str = demo.TEMPLATE
-    kind: Literal["classification", "generation"] | None = None
+    kind: Kind | None = None
+    options: tuple[str, ...] = ()
+    metric: str | None = None
+    extract: str | None = None
+    chat: bool = False
+    truncate: bool = False
     validation_data: str | None = None
     test_data: str | None = None
     constraints: tuple[Constraint, ...] = ()
@@ -273,6 +285,7 @@ def resolve_config(
     trust_remote_code: bool,
     target_report: str | None = None,
     trainings: Trainings | None = None,
+    task: TaskFlags | None = None,
 ) -> RunConfig:
     """Return the configuration that the flags ask for.
 
@@ -296,13 +309,8 @@ def resolve_config(
             f"--target-report names the machine and its providers, got --target {target!r} too;"
             " leave one of them out."
         )
-    if kind not in (None, "classification", "generation"):
-        raise UsageError(f"--task is classification or generation, got {kind!r}.")
-    if data and not template:
-        raise UsageError(
-            f"--data {data!r} needs --template, which says how a row becomes text;"
-            r" for example --template '### Text: {phrase}\n### The tone is:\n{tone}'."
-        )
+    task = task or TaskFlags()
+    known_kind = task.resolve(kind, data=data, template=template)
     if not data and (template or validation_data or test_data):
         raise UsageError("--template, --validation-data and --test-data need --data; add it.")
     if sampler not in SAMPLERS:
@@ -315,8 +323,13 @@ def resolve_config(
         target_report=_from_anywhere(target_report) if target_report else None,
         model=_from_anywhere(model) if model else demo.MODEL,
         data=_from_anywhere(data) if data else "",
-        template=template or demo.TEMPLATE,
-        kind="generation" if kind == "generation" else "classification" if kind else None,
+        template=template or ("" if data else demo.TEMPLATE),
+        kind=known_kind,
+        options=task.columns,
+        metric=task.metric,
+        extract=task.extract,
+        chat=task.chat,
+        truncate=task.truncate,
         validation_data=_from_anywhere(validation_data) if validation_data else None,
         test_data=_from_anywhere(test_data) if test_data else None,
         constraints=bounds.resolve(),

@@ -20,6 +20,7 @@ from autotune.measure_model import MeasureRequest, measure_folder
 from autotune.measured_folder import ModelFolder, open_folder
 from autotune.measurement import Measurement
 from autotune.narrate import print_report
+from autotune.page import refresh_page
 from autotune.plain import to_plain
 from autotune.progress import Progress
 from autotune.reports import (
@@ -110,6 +111,7 @@ def run_confirm(
     if output is not None:
         write_json_atomic(output, to_plain(measured))
     write_json_atomic(run / "report.json", to_plain(updated))
+    refresh_page(run, updated)
     print_report(updated, folder=run, as_json=as_json)
     return 0 if updated.outcome == "feasible" else 1
 

@@ -80,6 +80,7 @@ class Narrator:
             summary = replace(summary, sources=("built-in demo",))
         for number, text in enumerate(summary.lines()):
             self._progress.line(f"{'Data' if number == 0 else '':<8} {text}")
+        self._progress.line(f"         {session.tokens.lengths}")
         for warning in session.tokens.warnings:
             self._progress.line(f"         warning: {warning}")
         for number, note in enumerate(session.notes):
@@ -179,7 +180,7 @@ def _brought(event: Event) -> str:
     return summary_of(outcome)
 
 
-_SHOWN = ("latency.p95", "latency.p50", "accuracy", "nll", "size")
+_SHOWN = ("latency.p95", "latency.p50", "accuracy", "perplexity", "nll", "size")
 
 
 def _shown(metrics: dict[str, Measurement]) -> str:

@@ -1,17 +1,21 @@
-"""From a finished (or stopped) run to the files that people read: report.json and model/."""
+"""From a finished (or stopped) run to what people read: report.json, report.html, model/."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
+from autotune.kinds import Kind, is_decision
+from autotune.page import write_page
 from autotune.plain import to_plain
 from autotune.reports import (
+    MISTAKES_FILE,
     DecisionRule,
+    Mistake,
     ModelFacts,
     RefusedRecipe,
     RunContext,
@@ -21,14 +25,23 @@ from autotune.reports import (
     WorkloadFacts,
     build_report,
     write_json_atomic,
+    write_mistakes,
     write_model_folder,
 )
 from autotune.session import Session
 from autotune.step_runner import StepRunner
-from autotune.steps import Done, Event, MeasureStep
+from autotune.steps import Done, Event, MeasureStep, TestStep
 from autotune.task import decision_plan
 
-__all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+__all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+
+# What is timed after tokenising, by kind of task.
+_WORK: dict[Kind, str] = {
+    "classification": "prefill and the decision between the labels",
+    "choice": "prefill and the decision between the options",
+    "generation": "prefill and as many tokens as the reference answer has",
+    "perplexity": "prefill of a window's context and as many tokens as are scored after it",
+}
 
 
 def publish(
@@ -41,8 +54,12 @@ def publish(
     outcome: RunOutcome,
     steps: StepRunner,
     notes: Sequence[str] = (),
+    command: Sequence[str],
 ) -> RunReport:
-    """Write ``report.json`` and, where a model was chosen, ``model/``; return the report.
+    """Write ``report.json``, its page and, where a model was chosen, ``model/``.
+
+    Returns:
+        The report.
 
     Raises:
         OutputError: the disk is full or refuses.
@@ -50,7 +67,7 @@ def publish(
     target = session.target_machine
     context = RunContext(
         outcome=outcome,
-        command=("autotune", *sys.argv[1:]),
+        command=tuple(command),
         seed=session.config.seed,
         created=created,
         versions=session.all_versions,
@@ -77,7 +94,36 @@ def publish(
     if done is not None and done.chosen is not None:
         _write_model(session, folder / "model", done.chosen, report, steps)
     write_json_atomic(folder / "report.json", to_plain(report))
+    if (mistakes := _mistakes(session, events)) is not None:
+        write_mistakes(folder / MISTAKES_FILE, mistakes)
+    hardware = target.report if target else None
+    write_page(folder, report, events, shows_mistakes=True, hardware=hardware)
     return report
+
+
+def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None:
+    """Return the test rows that the chosen model got wrong, None where none were scored."""
+    tested = [event for event in events if isinstance(event.step, TestStep)]
+    if not tested or not isinstance(step := tested[-1].step, TestStep):
+        return None
+    answers = tested[-1].outcome.answers.get(step.chosen.name)
+    if answers is None:
+        return None
+    rows, right = session.tokens.test, tested[-1].outcome.correct[step.chosen.name]
+
+    def spoken(answer: int | str) -> str:
+        return rows.labels[answer] if isinstance(answer, int) else answer
+
+    return [
+        Mistake(
+            row=number,
+            prompt=row.prompt,
+            reference=spoken(row.reference),
+            answered=spoken(answers[number]),
+        )
+        for number, row in enumerate(rows.rows)
+        if right[number] == "0"
+    ]
 
 
 def _target_notes(session: Session, events: Sequence[Event], done: Done | None) -> tuple[str, ...]:
@@ -115,15 +161,16 @@ def _write_model(
         folder,
         built_dir=steps.built(chosen).path,
         adapter_dir=trained,
-        rule=_rule(session),
+        rule=decision_rule(session),
         report=report,
         license_path=session.source.license_path,
     )
 
 
-def _rule(session: Session) -> DecisionRule:
+def decision_rule(session: Session) -> DecisionRule:
+    """Return how a model of ``session`` is asked and its answer decided."""
     rows, template = session.tokens.validation, session.task.template
-    is_classification = rows.kind == "classification"
+    has_labels = rows.kind == "classification"
     return DecisionRule(
         kind=rows.kind,
         template=template.text,
@@ -131,9 +178,12 @@ def _rule(session: Session) -> DecisionRule:
         fields=template.fields,
         labels=rows.labels,
         label_ids=rows.label_ids,
-        nodes=decision_plan(rows.label_ids).nodes if is_classification else (),
+        nodes=decision_plan(rows.label_ids).nodes if has_labels else (),
         eos_ids=rows.eos_ids,
-        max_new_tokens=0 if is_classification else rows.max_new_tokens,
+        max_new_tokens=0 if is_decision(rows.kind) else rows.max_new_tokens,
+        around=session.tokens.around,
+        options=session.config.options,
+        metric=rows.rule.metric,
     )
 
 
@@ -175,13 +225,10 @@ def task_facts(session: Session) -> TaskFacts:
 def workload_facts(session: Session) -> WorkloadFacts:
     """Return the requests of ``session`` as reports name them."""
     rows = session.workload.rows
-    if rows.kind == "classification":
-        work = "prefill and the decision between the labels"
-    else:
-        work = "prefill and as many tokens as the reference answer has"
     return WorkloadFacts(
         digest=session.workload.digest,
         requests=len(rows.rows),
         kind=rows.kind,
-        statement=f"batch 1, tokenising, {work}; loading left out",
+        statement=f"batch 1, tokenising, {_WORK[rows.kind]}; loading left out",
+        prompt_tokens=mean(len(row.prompt_ids) for row in rows.rows),
     )

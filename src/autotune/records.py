@@ -36,7 +36,21 @@ class RunIdentity:
         if not self.path.exists():
             write_json_atomic(self.path, dict(facts))
             return
-        kept = json.loads(self.path.read_text(encoding="utf-8"))
+        self.check(facts)
+
+    def check(self, facts: Mapping[str, str]) -> None:
+        """Compare the facts of a run that began before.
+
+        Raises:
+            UsageError: a fact differs, or the record of them is missing or damaged.
+        """
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{str(self.path)!r} says what a run began with, and cannot be read ({error});"
+                " restore it, or start a new run."
+            ) from error
         if (change := first_change(kept, facts)) is not None:
             raise UsageError(
                 f"A run goes on only with what it began with, but {change}; start a new run,"

@@ -6,9 +6,12 @@ A run is prepared (``session``), looped (``loop``) and published here: the journ
 
 from __future__ import annotations
 
+import json
 import shlex
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +24,16 @@ from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import publish
 from autotune.records import RecordShelf, RunIdentity
-from autotune.reports import EventLog, RunOutcome, RunReport, TrialLog, TrialOrigin, trials_of
+from autotune.reports import (
+    EventLog,
+    RunOutcome,
+    RunReport,
+    TrialLog,
+    TrialOrigin,
+    redact_command,
+    trials_of,
+    write_json_atomic,
+)
 from autotune.search import StagedPlanner, StudyRecord
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
@@ -32,8 +44,9 @@ from autotune.termination import termination_as_interrupt
 if TYPE_CHECKING:
     from autotune.targets import Executor
 
-__all__ = ["resume", "tune"]
+__all__ = ["resume", "resume_run", "run_config", "tune"]
 
+_COMMAND = "command.json"
 _EXIT: dict[RunOutcome, int] = {
     "feasible": 0,
     "infeasible": 1,
@@ -44,22 +57,64 @@ _EXIT: dict[RunOutcome, int] = {
 }
 
 
-def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool) -> int:
-    """Run ``config`` and return the exit code.
+def tune(
+    config: RunConfig,
+    *,
+    output: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    command: Sequence[str] | None = None,
+) -> int:
+    """Run ``config``, print the result and return the exit code; as ``run_config``."""
+    if dry_run:
+        return _plan_only(config)
+    ended = run_config(config, output=output, command=command)
+    return _EXIT["interrupted"] if ended is None else _told(*ended, as_json=as_json)
+
+
+def resume(folder: Path, *, as_json: bool) -> int:
+    """Go on with the run in ``folder``, print the result and return the exit code.
+
+    Raises:
+        AutotuneError: as ``resume_run``.
+    """
+    return _told(folder, resume_run(folder), as_json=as_json)
+
+
+def _told(folder: Path, report: RunReport, *, as_json: bool) -> int:
+    """Print a report and return its exit code; an interrupted run has said what it has to."""
+    if report.outcome != "interrupted":
+        print_report(report, folder=folder, as_json=as_json)
+    return _EXIT[report.outcome]
+
+
+def run_config(
+    config: RunConfig,
+    *,
+    output: Path | None,
+    progress: Progress | None = None,
+    command: Sequence[str] | None = None,
+) -> tuple[Path, RunReport] | None:
+    """Run ``config``; return folder and report, or None if interrupted before the first step.
+
+    Args:
+        config: what to run.
+        output: run folder; None is one of its own in ``results``.
+        progress: who is told; None tells the terminal.
+        command: that asks for the same, for the report; None is this process's own.
 
     Raises:
         AutotuneError: the request cannot work, or a step failed in a way no outcome covers.
     """
-    progress = Progress()
-    with termination_as_interrupt(), LocalExecutor() as executor:
-        if dry_run:
-            return _plan_only(config, executor, progress)
+    progress = progress or Progress()
+    with termination_as_interrupt(), LocalExecutor() as executor, ExitStack() as until_end:
         report = config.target_report
         folder = output or default_output(Path(report).stem if report else config.target)
         prepare_output(folder)
         config.save(folder / "run.json")
+        write_json_atomic(folder / _COMMAND, redact_command(list(command or _own_command())))
         try:
-            run = _open(config, folder, executor, progress)
+            run = _open(config, folder, executor, progress, until_end)
         except (UsageError, HardwareError):
             executor.close()  # its workers write logs into the folder
             _remove_unused(folder)
@@ -68,12 +123,12 @@ def tune(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool
             executor.close()
             progress.line("Interrupted before the first step; nothing is left behind.")
             _remove_unused(folder)
-            return _EXIT["interrupted"]
-        return run.go(recorded=(), as_json=as_json)
+            return None
+        return folder, run.go(recorded=())
 
 
-def resume(folder: Path, *, as_json: bool) -> int:
-    """Go on with the run in ``folder`` and return the exit code.
+def resume_run(folder: Path, *, progress: Progress | None = None) -> RunReport:
+    """Go on with the run in ``folder`` and return its report.
 
     Raises:
         UsageError: no run folder, a finished run, or data, model or versions that changed.
@@ -87,17 +142,18 @@ def resume(folder: Path, *, as_json: bool) -> int:
             f"{str(folder)!r} holds a chain that leaves steps out; run its configuration again,"
             " with another --output: what is done is in the store."
         )
-    with termination_as_interrupt(), LocalExecutor() as executor:
-        run = _open(config, folder, executor, Progress())
-        return run.go(recorded=run.journal.read(), as_json=as_json)
+    with termination_as_interrupt(), LocalExecutor() as executor, ExitStack() as until_end:
+        run = _open(config, folder, executor, progress or Progress(), until_end)
+        return run.go(recorded=run.journal.read())
 
 
-def _plan_only(config: RunConfig, executor: Executor, progress: Progress) -> int:
-    session = prepare(config, executor=executor, store=ArtifactStore(), log_dir=None)
-    narrator = Narrator(progress)
-    narrator.opening(config)
-    narrator.session(session)
-    print_plan(session)
+def _plan_only(config: RunConfig) -> int:
+    store, narrator = ArtifactStore(), Narrator(Progress())
+    with termination_as_interrupt(), LocalExecutor() as executor, store.used():
+        session = prepare(config, executor=executor, store=store, log_dir=None)
+        narrator.opening(config)
+        narrator.session(session)
+        print_plan(session)
     return 0
 
 
@@ -114,13 +170,20 @@ def _remove_unused(folder: Path) -> None:
     folder.rmdir()
 
 
-def _open(config: RunConfig, folder: Path, executor: Executor, progress: Progress) -> _Run:
+def _open(
+    config: RunConfig,
+    folder: Path,
+    executor: Executor,
+    progress: Progress,
+    until_end: ExitStack,
+) -> _Run:
     """Prepare the run and check it against what its folder says it was."""
     progress.log_to(folder / "logs" / "run.log")
     narrator = Narrator(progress)
     narrator.opening(config)
     began = time.monotonic()
     store = ArtifactStore()
+    until_end.enter_context(store.used())
     session = prepare(config, executor=executor, store=store, log_dir=folder / "logs")
     RunIdentity(path=folder / "identity.json").check_or_write(session.identity())
     narrator.session(session)
@@ -131,8 +194,22 @@ def _open(config: RunConfig, folder: Path, executor: Executor, progress: Progres
         executor=executor,
         store=store,
         narrator=narrator,
+        command=_command(folder),
         spent_s=max(0.0, time.monotonic() - began - session.source.download_s),
     )
+
+
+def _command(folder: Path) -> tuple[str, ...]:
+    """Return the command that the run began with; resuming it is no way to repeat it."""
+    try:
+        words = json.loads((folder / _COMMAND).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # of an earlier version
+        return _own_command()
+    return tuple(map(str, words))
+
+
+def _own_command() -> tuple[str, ...]:
+    return ("autotune", *sys.argv[1:])
 
 
 @dataclass
@@ -145,6 +222,7 @@ class _Run:
     spent_s: float
     events: list[Event] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    command: tuple[str, ...] = ()
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
 
     def __post_init__(self) -> None:
@@ -152,8 +230,8 @@ class _Run:
         self.trials = TrialLog(self.folder / "trials.jsonl")
         self.shelf = RecordShelf(root=self.store.root / "records")
 
-    def go(self, *, recorded: Sequence[Event], as_json: bool) -> int:
-        """Loop to the end, publish, and return the exit code."""
+    def go(self, *, recorded: Sequence[Event]) -> RunReport:
+        """Loop to the end, publish, and return the report."""
         steps = StepRunner(
             self.session.bench(
                 store=self.store, executor=self.executor, log_dir=self.folder / "logs"
@@ -169,8 +247,7 @@ class _Run:
             raise
         report = self._publish(done, self._outcome(done), steps)
         self.shelf.keep(self.session.record_key, self.journal.path)
-        print_report(report, folder=self.folder, as_json=as_json)
-        return _EXIT[report.outcome]
+        return report
 
     def _outcome(self, done: Done) -> RunOutcome:
         if done.chosen is None:
@@ -240,14 +317,15 @@ class _Run:
             outcome=outcome,
             steps=steps,
             notes=self.notes,
+            command=self.command,
         )
 
-    def _interrupted(self, steps: StepRunner) -> int:
+    def _interrupted(self, steps: StepRunner) -> RunReport:
         self.narrator.rest()
         self.executor.close()
-        self._publish(None, "interrupted", steps)
+        report = self._publish(None, "interrupted", steps)
         self.narrator.line(
             f"Interrupted after {len(self.events)} finished steps, all kept."
             f" Go on with: autotune resume {shlex.quote(str(self.folder))}"
         )
-        return _EXIT["interrupted"]
+        return report

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
+from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
 from autotune.chained import open_chain
 from autotune.config import RunConfig
@@ -29,23 +29,25 @@ from autotune.passes import (
 )
 from autotune.plain import digest, to_plain
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
+from autotune.run_settings import make_settings
+from autotune.run_task import read_task
 from autotune.search import SearchSettings, hopeless_latency_s
-from autotune.settings import make_settings
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
     Executor,
+    Machine,
     Refusal,
     Target,
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
-from autotune.training_data import data_artifact, split_shares, training_examples
+from autotune.task import Task, TokenizedTask, TrainingExample, tokenize_task
+from autotune.training_data import data_artifact, training_examples
 from autotune.training_plan import offered_methods, offered_space, run_estimates
 from autotune.trainings import Offer
 
-__all__ = ["REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare", "read_task"]
+__all__ = ["REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
@@ -161,7 +163,7 @@ def prepare(
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
-    task = read_task(config)
+    task, rule = read_task(config)
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
@@ -176,39 +178,29 @@ def prepare(
         log_path=_log(log_dir),
     )
     config.trainings.check_modules(layer_names(source.artifact.path))
-    tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
+    tokens = tokenize_task(
+        task,
+        source.artifact.path,
+        source.architecture.context_length,
+        rule=rule,
+        truncates=config.truncate,
+    )
     examples = training_examples(config, tokens, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-    recipes, refused = _recipes(config, targets, source, target_machine)
-    machine, trains_on = read_machine(), versions["training-device"]
-    chain = open_chain(config.chain, source, n_examples=len(examples))
-    recipes, refused = chain.choose(recipes, refused, source.architecture)
-    estimates = run_estimates(
+    machine = read_machine()
+    plan = _plan(
         config,
-        source,
-        examples,
-        n_scored=len(tokens.validation.rows),
-        recipes=recipes,
-        machine=machine,
-        trains_on=trains_on,
-    )
-    estimates = chain.estimated(estimates)
-    if target_machine is not None:
-        estimates = estimates.measured_elsewhere()
-    _check_disk(estimates, store)
-    offered = offered_methods(config, source, machine, versions)
-    space = offered_space(config, offered, epochs=estimates.epochs)
-    settings = make_settings(
-        config,
-        recipes=recipes,
-        parameters=source.architecture.parameters,
+        source=source,
         tokens=tokens,
-        estimates=estimates,
-        space=space,
-        chain=chain,
+        examples=examples,
+        possible=_recipes(config, targets, source, target_machine),
+        machine=machine,
+        versions=versions,
+        is_measured_elsewhere=target_machine is not None,
     )
+    _check_disk(plan.estimates, store)
     hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
         config=config,
@@ -218,13 +210,13 @@ def prepare(
         tokens=tokens,
         workload=workload,
         data=data_artifact(tokens, examples, store),
-        refused=refused,
-        estimates=estimates,
-        settings=settings,
+        refused=plan.refused,
+        estimates=plan.estimates,
+        settings=plan.settings,
         versions=versions,
         others=others,
         hardware=hardware,
-        offer=offered,
+        offer=plan.offer,
         record_key=record_key(
             config=config,
             source=source,
@@ -235,32 +227,65 @@ def prepare(
             target_machine=target_machine,
         ),
         target_machine=target_machine,
-        notes=chain.notes,
+        notes=plan.notes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What will be tried and what it costs: recipes and trainings put together."""
+
+    refused: tuple[Refusal, ...]
+    estimates: Estimates
+    offer: Offer
+    settings: SearchSettings
+    notes: tuple[str, ...]
+
+
+def _plan(
+    config: RunConfig,
+    *,
+    source: ModelSource,
+    tokens: TokenizedTask,
+    examples: Sequence[TrainingExample],
+    possible: tuple[tuple[Recipe, ...], tuple[Refusal, ...]],
+    machine: Machine,
+    versions: Mapping[str, str],
+    is_measured_elsewhere: bool,
+) -> _Plan:
+    chain = open_chain(config.chain, source, n_examples=len(examples))
+    recipes, refused = chain.choose(*possible, source.architecture)
+    estimates = chain.estimated(
+        run_estimates(
+            config,
+            source,
+            examples,
+            n_scored=len(tokens.validation.rows),
+            recipes=recipes,
+            machine=machine,
+            trains_on=versions["training-device"],
+        )
+    )
+    if is_measured_elsewhere:
+        estimates = estimates.measured_elsewhere()
+    offered = offered_methods(config, source, machine, versions)
+    settings = make_settings(
+        config,
+        recipes=recipes,
+        parameters=source.architecture.parameters,
+        tokens=tokens,
+        estimates=estimates,
+        space=offered_space(config, offered, epochs=estimates.epochs),
+        chain=chain,
+    )
+    return _Plan(
+        refused=refused, estimates=estimates, offer=offered, settings=settings, notes=chain.notes
     )
 
 
 def _log(log_dir: Path | None) -> str:
     """Return the log of workers that get the model and the machine ready; empty for none."""
     return str(log_dir / "model.log") if log_dir else ""
-
-
-def read_task(config: RunConfig) -> Task:
-    """Return the data with its splits; bounds must be on what such a task has.
-
-    Raises:
-        UsageError: unusable data, or a bound on what such a task has not.
-    """
-    task = load_task(
-        config.data_path,
-        template=Template.parse(config.template),
-        validation_data=config.validation_data,
-        test_data=config.test_data,
-        kind=config.kind,
-        seed=config.seed,
-        shares=split_shares(config),
-    )
-    check_bounds_on_task(config.constraints, task.kind)
-    return task
 
 
 def other_pythons(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:

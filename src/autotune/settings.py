@@ -1,99 +1,196 @@
-"""What a run's configuration and estimates make of the search's settings."""
+"""Settings of a run beside its flags: autotune.toml, [tool.autotune] and AUTOTUNE_* variables.
+
+Later ones win: ``autotune.toml``, then ``[tool.autotune]`` in ``pyproject.toml``, both in the
+current folder only, then the environment, then flags. A file may not name a program to run:
+whoever clones a folder and types ``autotune`` in it has not asked for that.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from autotune.candidate import AdapterConfig, Recipe
-from autotune.chained import OpenedChain
-from autotune.config import RunConfig
 from autotune.errors import UsageError
-from autotune.estimate import Estimates
-from autotune.search import (
-    SamplerName,
-    SearchSettings,
-    SearchSpace,
-    default_portfolio,
-    default_rungs,
-    minimum_budget_s,
+
+__all__ = ["SETTINGS", "Settings", "flags_of", "read_settings"]
+
+_TEXTS = (
+    *("target", "target_report", "model", "data", "template", "task"),
+    *("validation_data", "test_data", "max_latency", "max_ttft", "max_tpot", "max_memory"),
+    *("max_size", "min_accuracy", "budget", "sampler"),
 )
-from autotune.task import TokenizedTask
-from autotune.units import format_duration
+_COUNTS = ("trials", "seed")
+_LISTS = ("constraint",)
+# In the order in which they are shown.
+SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS)
+# Flags of one command, and one that a file must not switch on.
+_FLAGS_ONLY = ("output", "dry_run", "json", "debug", "version", "trust_remote_code")
+_PREFIX = "AUTOTUNE_"
+_NEAR = 0.8
+FILE, PROJECT = "autotune.toml", "pyproject.toml"
 
-__all__ = ["make_settings"]
 
-# A search that begins at given values looks this far around their learning rate.
-_RATE_FACTOR = 4.0
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What was set outside of the command line.
+
+    Attributes:
+        values: by the flag's name with ``_``.
+        origins: where each value comes from, for people.
+        problem: why they cannot be used; commands that need none go on without.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    problem: UsageError | None = None
+
+    def explained(self, message: str) -> str:
+        """Return an error's ``message``, with where the flags in it were set if not by hand."""
+        named = [one for one in self.origins if re.search(rf"{_flag(one)}(?![\w-])", message)]
+        places = [f"{_flag(name)} comes from {self.origins[name]}" for name in named]
+        return f"{message} ({'; '.join(places)})" if places else message
 
 
-def make_settings(
-    config: RunConfig,
-    *,
-    recipes: tuple[Recipe, ...],
-    parameters: int,
-    tokens: TokenizedTask,
-    estimates: Estimates,
-    space: SearchSpace,
-    chain: OpenedChain,
-) -> SearchSettings:
-    """Return the settings of a search, or of a chain that leaves nothing to search.
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
-    Args:
-        config: the request.
-        recipes: what may be built.
-        parameters: weights of the model.
-        tokens: the data.
-        estimates: expected cost.
-        space: adapter configs to search where the chain fixes none.
-        chain: what the configuration fixes.
+
+def flags_of(values: Mapping[str, Any]) -> list[str]:
+    """Return values by the names of flags as words of a command line; None and False are none.
+
+    >>> flags_of({"data": "rows.csv", "constraint": ["size<=1GB"], "trials": None})
+    ['--data', 'rows.csv', '--constraint', 'size<=1GB']
+    """
+    words: list[str] = []
+    for name, value in values.items():
+        if value is True:
+            words.append(_flag(name))
+        elif value is not None and value is not False:
+            for one in value if isinstance(value, list) else [value]:
+                words += [_flag(name), str(one)]
+    return words
+
+
+def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:
+    """Return the settings for a command in ``folder``; what is wrong with them is kept inside."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    try:
+        for origin, found in (
+            (FILE, _of_file(folder / FILE)),
+            (f"[tool.autotune] in {PROJECT}", _of_project(folder / PROJECT)),
+        ):
+            values |= {name: _of_toml(origin, name, value) for name, value in found.items()}
+            origins |= dict.fromkeys(found, origin)
+        for variable, name in _variables(environment).items():
+            values[name] = _of_text(variable, name, environment[variable])
+            origins[name] = variable
+    except UsageError as error:
+        return Settings(problem=error)
+    return Settings(values=values, origins=origins)
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    """Return a TOML file as it is, nothing where there is none."""
+    if not path.is_file():
+        return {}
+    import tomllib  # noqa: PLC0415 - most folders have no settings
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)!r} is no TOML file ({error}); mend or remove it.") from error
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    return _named(FILE, _tables(path))
+
+
+def _of_project(path: Path) -> dict[str, Any]:
+    tool = _tables(path).get("tool", {})
+    found = tool.get("autotune", {}) if isinstance(tool, dict) else {}
+    if not isinstance(found, dict):
+        raise UsageError(f"[tool.autotune] in {PROJECT} is a table, got {found!r}; write one.")
+    return _named(f"[tool.autotune] in {PROJECT}", found)
+
+
+def _named(origin: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``found`` by the names of ``SETTINGS``; ``max-latency`` is written either way."""
+    return {_known(origin, key): value for key, value in found.items()}
+
+
+def _known(origin: str, key: str) -> str:
+    name = key.replace("-", "_")
+    if name in SETTINGS:
+        return name
+    if name in _FLAGS_ONLY:
+        raise UsageError(
+            f"{key!r} in {origin} is no setting: {_flag(name)} is given with each command; remove"
+            " it there."
+        )
+    near = difflib.get_close_matches(name, SETTINGS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(SETTINGS)}."
+    raise UsageError(f"{origin} has no setting {key!r}; {hint}")
+
+
+def _of_toml(origin: str, name: str, value: Any) -> Any:
+    """Return a value of a file after checking its kind."""
+    if name in _COUNTS:
+        if type(value) is not int:
+            raise UsageError(f"{name!r} in {origin} is a whole number, got {value!r}; write one.")
+        return value
+    if name in _LISTS:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise UsageError(
+                f"{name!r} in {origin} is a list of texts, got {value!r}; for example"
+                ' ["tpot.p95<=50ms"].'
+            )
+        return value
+    if not isinstance(value, str):
+        raise UsageError(
+            f"{name!r} in {origin} is a text, got {value!r}; write it in quotes, with its unit if"
+            ' it has one ("50ms").'
+        )
+    if name == "target" and "@" in value:
+        raise UsageError(
+            f"{name!r} in {origin} names a program to run, {value!r}, which a file may not; set"
+            f" {_PREFIX}TARGET or give --target."
+        )
+    return value
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are settings, with their names.
 
     Raises:
-        UsageError: a budget below the cost of one training.
+        UsageError: one that is nearly a setting.
     """
-    settings = SearchSettings(
-        recipes=recipes,
-        constraints=config.constraints,
-        budget_s=config.budget_s,
-        max_trials=config.max_trials,
-        space=space,
-        parameters=parameters,
-        sampler=SamplerName(config.sampler),
-        seed=config.seed,
-        rungs=default_rungs(estimates.training_s),
-        prior_costs_s=estimates.stage_s,
-        n_validation_rows=len(tokens.validation.rows),
-        n_test_rows=len(tokens.test.rows),
-    )
-    if chain.adapter is not None:
-        settings = _around(settings, chain.adapter, is_opened=chain.is_opened)
-    _check_budget(settings)
-    return settings
+    known = {f"{_PREFIX}{name.upper()}": name for name in SETTINGS}
+    for variable in environment:
+        if variable.startswith(_PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1, cutoff=1 - (1 - _NEAR) / 2)
+            if near:
+                raise UsageError(
+                    f"{variable} is no setting; did you mean {near[0]}? Unset or rename it."
+                )
+    return {variable: name for variable, name in known.items() if variable in environment}
 
 
-def _around(settings: SearchSettings, adapter: AdapterConfig, *, is_opened: bool) -> SearchSettings:
-    """Return the settings with ``adapter`` tried first; as the only one unless opened."""
-    only = SearchSpace.only(adapter)
-    if not is_opened:
-        return replace(settings, space=only, rungs=(1.0,), takes_untrained=False)
-    usual, rate = settings.space, adapter.learning_rate
-    low, high = usual.learning_rate
-    space = replace(
-        only,
-        ranks=tuple(sorted({*usual.ranks, adapter.rank})),
-        alpha_ratios=tuple(sorted({*usual.alpha_ratios, adapter.alpha_ratio})),
-        learning_rates=(),
-        learning_rate=(min(low, rate / _RATE_FACTOR), max(high, rate * _RATE_FACTOR)),
-    )
-    portfolio = dict.fromkeys((adapter, *default_portfolio(space, settings.parameters)))
-    return replace(settings, space=space, portfolio=tuple(portfolio))
-
-
-def _check_budget(settings: SearchSettings) -> None:
-    least = minimum_budget_s(settings)
-    if settings.budget_s is not None and settings.budget_s < least:
+def _of_text(variable: str, name: str, text: str) -> Any:
+    """Return a variable's value in the kind of its setting; lists are separated by ``;``."""
+    if not text.strip():
+        raise UsageError(f"{variable} needs a value, got {text!r}; give one or unset it.")
+    if name in _LISTS:
+        return [part.strip() for part in text.split(";") if part.strip()]
+    if name not in _COUNTS:
+        return text
+    try:
+        return int(text)
+    except ValueError:
         raise UsageError(
-            f"--budget {format_duration(settings.budget_s)} is below one training with its census"
-            f" and confirmation, which take about {format_duration(least)} here; allow"
-            f" {math.ceil(least / 60)}m or more."
-        )
+            f"{variable} is a whole number, got {text!r}; give one or unset it."
+        ) from None

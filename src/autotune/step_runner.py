@@ -65,7 +65,10 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _CONFIRM_REQUESTS = 16
-_TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
+_TRAINING_NOTES = (
+    *("tokens_per_s", "peak_share", "device", "device_model", "dtype", "dtype_reason"),
+    *("steps", "total_steps", "fit_reason", "not_replayed", "not_repeatable"),
+)
 
 
 @dataclass
@@ -112,7 +115,8 @@ class StepRunner:
             case TrainStep():
                 return self._train(step, ledger)
             case ScoreStep():
-                return self._score(step.candidate, self._rows_for(step.candidate), ledger)
+                rows = self._rows_for(step.candidate)
+                return replace(self._score(step.candidate, rows, ledger), answers={})
             case MeasureStep():
                 return self._measure(step, ledger)
             case TestStep():
@@ -133,7 +137,9 @@ class StepRunner:
         return Outcome(
             status=OutcomeStatus.MEASURED,
             measurements={step.adapter.name: {"nll": nll}},
-            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if name in facts},
+            losses=tuple(facts["losses"]),
+            # Without what is absent here: a GPU's name, a reason for what did happen.
+            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if facts.get(name)},
         )
 
     def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
@@ -219,6 +225,8 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={candidate.name: measurements},
             correct={candidate.name: scored.correct},
+            confusion={candidate.name: scored.confusion} if scored.confusion else {},
+            answers={candidate.name: scored.predictions},
         )
 
     def _scored(
@@ -316,6 +324,8 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={k: v for part in parts for k, v in part.measurements.items()},
             correct={k: v for part in parts for k, v in part.correct.items()},
+            confusion={k: v for part in parts for k, v in part.confusion.items()},
+            answers={k: v for part in parts for k, v in part.answers.items()},
         )
 
     # -- shared -----------------------------------------------------------------

@@ -15,6 +15,7 @@ from pydantic import Discriminator
 
 from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Candidate
+from autotune.confusion import Confusion
 from autotune.measurement import Measurement
 
 __all__ = [
@@ -114,6 +115,11 @@ class Outcome:
             training), then by metric.
         correct: by model name, one character per row of the scored split ("1" right,
             "0" wrong), in the split's order; for paired tests.
+        confusion: by model name, which label was answered for which; classification only.
+        answers: by model name, what was said to each row of the test split, in order: a
+            label's index, or text; of a ``TestStep`` only.
+        losses: of a training, the mean loss per answer token of each step since its start,
+            nats.
         stage_s: seconds of work per stage (finetune, merge, build, score, measure);
             a stage found in the store is not listed.
         reused: stages that the store already held.
@@ -129,6 +135,9 @@ class Outcome:
     reason: str = ""
     measurements: dict[str, dict[str, Measurement]] = field(default_factory=dict)
     correct: dict[str, str] = field(default_factory=dict)
+    confusion: dict[str, Confusion] = field(default_factory=dict)
+    answers: dict[str, list[int] | list[str]] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
     stage_s: dict[str, float] = field(default_factory=dict)
     reused: tuple[str, ...] = ()
     recorded_s: dict[str, float] = field(default_factory=dict)

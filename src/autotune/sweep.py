@@ -82,6 +82,7 @@ def run_sweep(request: SweepRequest, *, dry_run: bool = False) -> int:
     with (
         termination_as_interrupt(),
         _alone(request.output, store),
+        store.used(),
         _logs(request.output) as log_dir,
         LocalExecutor() as executor,
     ):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from autotune.config import RunConfig
+from autotune.kinds import is_decision
 from autotune.machine_report import tool_facts
 from autotune.measurement import Measurement
 from autotune.plain import digest, to_plain
@@ -47,7 +48,7 @@ def columns_of(session: Session, plan: SweepPlan) -> dict[str, str]:
     kind = session.tokens.validation.kind
     probe = min(len(session.tokens.validation.rows), PROBE_ROWS)
     timings = {name: meaning for name, metric, _, meaning in _TIMINGS}
-    if kind == "classification":
+    if is_decision(kind):
         del timings["m_tpot_ms"]  # it makes no further token
     return {
         "instance": "the search problem",

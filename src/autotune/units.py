@@ -28,7 +28,15 @@ __all__ = [
     "parse_size",
 ]
 
-DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+DURATION_UNITS = {
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
 # SI prefixes are powers of 1000, IEC prefixes powers of 1024 (IEC 80000-13).
 SIZE_UNITS = {
     "B": 1.0,

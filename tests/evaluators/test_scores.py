@@ -92,6 +92,12 @@ def test_classification_is_measured_with_its_intervals(
     assert accuracy.ci95 is not None
     assert accuracy.ci95[0] < accuracy.value < accuracy.ci95[1]
     assert len(scored.measurements["nll"].blocks[0]) == 12
+    assert scored.confusion is not None
+    assert scored.confusion.n_labels == 7
+    matrix = scored.confusion.matrix
+    assert sum(matrix[i][i] for i in range(7)) == sum(hits)
+    references = [row.reference for row in choices.rows]
+    assert [sum(row) for row in matrix] == [references.count(label) for label in range(7)]
 
 
 def test_an_answer_is_right_up_to_outer_spaces(answers: RowSet) -> None:
