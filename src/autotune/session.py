@@ -169,15 +169,7 @@ def prepare(
         check_measurable(config.constraints, [target.provider for target in targets])
     others = other_pythons(targets, executor)
     versions = worker_versions(executor, log_path=_log(log_dir))
-    source = resolve_model(
-        config.model,
-        store=store,
-        executor=executor,
-        versions=versions,
-        trust_remote_code=config.trust_remote_code,
-        log_path=_log(log_dir),
-    )
-    config.trainings.check_modules(layer_names(source.artifact.path))
+    source = _source(config, store, executor, versions=versions, log_dir=log_dir)
     tokens = tokenize_task(
         task,
         source.artifact.path,
@@ -281,6 +273,27 @@ def _plan(
     return _Plan(
         refused=refused, estimates=estimates, offer=offered, settings=settings, notes=chain.notes
     )
+
+
+def _source(
+    config: RunConfig,
+    store: ArtifactStore,
+    executor: Executor,
+    *,
+    versions: Mapping[str, str],
+    log_dir: Path | None,
+) -> ModelSource:
+    """Return the model, which has to have the layers that adapters are asked for."""
+    source = resolve_model(
+        config.model,
+        store=store,
+        executor=executor,
+        versions=versions,
+        trust_remote_code=config.trust_remote_code,
+        log_path=_log(log_dir),
+    )
+    config.trainings.check_modules(layer_names(source.artifact.path))
+    return source
 
 
 def _log(log_dir: Path | None) -> str:
