@@ -79,6 +79,23 @@ def test_a_job_is_specified_with_names_alone(read: Read, tmp_path: Path) -> None
     assert inside.config.model == "${{inputs.model}}"
 
 
+def test_names_of_azure_may_stand_for_files_and_models(read: Read) -> None:
+    model = "azureml://registries/registry/models/some-model/versions/11"
+    rows = "azureml://datastores/store/paths/rows.jsonl"
+    sets = (
+        *("input_model.model_path=null", f"input_model.model_path={model}"),
+        *("data_configs.moods.load.data_files=null", f"data_configs.moods.load.data_files={rows}"),
+    )
+    plan = read(AZURE, *sets)
+    assert plan.job is not None
+    inputs = plan.job.specification["inputs"]
+    assert (inputs["model"]["path"], inputs["data"]["path"]) == (model, rows)
+    with pytest.raises(UsageError, match="lies in Azure ML"):
+        read(NEW, sets[1])
+    with pytest.raises(UsageError, match="lies in a datastore of Azure ML"):
+        read(NEW, sets[3])
+
+
 CONDA = [
     ({"dependencies": ["python=3.8.13", {"pip": ["torch"]}]}, "Python 3.11 or later .*3.8.13"),
     ({"dependencies": ["python=3.12", {"pip": ["torch"]}]}, "conda.yaml lacks autotune-slm"),

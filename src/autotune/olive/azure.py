@@ -15,7 +15,7 @@ from typing import Any
 
 from autotune.errors import UsageError
 
-from .places import looked_up
+from .places import is_of_azure, looked_up
 from .spelling import Part, Section
 
 __all__ = ["AzureJob", "azure_job"]
@@ -108,17 +108,13 @@ def _inputs(parts: Sequence[Part]) -> tuple[dict[str, Any], list[str]]:
     inputs: dict[str, Any] = {}
     overrides: list[str] = []
     for part in parts:
-        if part.section is Section.DATA and part.get("load.data_files.type"):
-            store = part.get("load.data_files.datastore_name")
-            inputs[_DATA] = {
-                "type": "uri_file",
-                "path": f"azureml://datastores/{store}/paths/{part.get('load.data_files.relative_path')}",
-            }
+        if part.section is Section.DATA and (uri := _data_uri(part)):
+            inputs[_DATA] = {"type": "uri_file", "path": uri}
             place = f"{part.place}.load_dataset_config"
             overrides += [f"{place}.data_files=null", f"{place}.data_files=${{{{inputs.{_DATA}}}}}"]
             _check_workspace(part, parts)
-        if part.section is Section.MODEL and part.get("model_path.type"):
-            inputs[_MODEL] = {"type": "mlflow_model", "path": _model_uri(part)}
+        if part.section is Section.MODEL and (uri := _model_uri(part)):
+            inputs[_MODEL] = {"type": "mlflow_model", "path": uri}
             overrides += [
                 f"{part.place}.model_path=null",
                 f"{part.place}.model_path=${{{{inputs.{_MODEL}}}}}",
@@ -126,7 +122,22 @@ def _inputs(parts: Sequence[Part]) -> tuple[dict[str, Any], list[str]]:
     return inputs, overrides
 
 
+def _data_uri(part: Part) -> str:
+    """Return the datastore's name of the rows; empty where they go along with the code."""
+    if part.get("load.data_files.type"):
+        store, path = (
+            part.get(f"load.data_files.{name}") for name in ("datastore_name", "relative_path")
+        )
+        return f"azureml://datastores/{store}/paths/{path}"
+    named = [name for name in part.get("load.data_files", ()) if is_of_azure(name)]
+    return named[0] if named else ""
+
+
 def _model_uri(part: Part) -> str:
+    """Return the registry's name of the model; empty where it is the hub's or a folder."""
+    plain_path = str(part.get("model_path", ""))
+    if not part.get("model_path.type"):
+        return plain_path if is_of_azure(plain_path) else ""
     name, version = (part.get(f"model_path.{field}") for field in ("name", "version"))
     registry = part.get("model_path.registry_name")
     if not (name and version):

@@ -9,7 +9,7 @@ from pathlib import Path
 from autotune.chain import Corpus, Strategy
 from autotune.errors import UsageError
 
-from .places import found_file
+from .places import found_file, is_of_azure
 from .spelling import Part, nearest
 
 __all__ = ["Rows", "named_data", "read_rows"]
@@ -64,8 +64,9 @@ def read_rows(part: Part, folder: Path) -> Rows:
 
 def _source(part: Part, folder: Path) -> str:
     name, files = part.get("load.data_name"), part.get("load.data_files", ())
-    if part.get("load.data_files.type"):
-        place = part.fields["load.data_files.type"].place.removesuffix(".type")
+    if part.get("load.data_files.type") or any(is_of_azure(file) for file in files):
+        field = "load.data_files.type" if part.get("load.data_files.type") else "load.data_files"
+        place = part.fields[field].place.removesuffix(".type")
         raise UsageError(
             f"{place} lies in a datastore of Azure ML; for a run here name a file,"
             f" --set {part.place}.load_dataset_config.data_files=PATH."

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from autotune.errors import UsageError
 
-__all__ = ["found_file", "found_model", "looked_up"]
+__all__ = ["found_file", "found_model", "is_of_azure", "looked_up"]
+
+
+def is_of_azure(name: str) -> bool:
+    """Whether a name is one of Azure ML's, which only a job there can read.
+
+    >>> is_of_azure("azureml://registries/azureml/models/phi/versions/1"), is_of_azure("azure/phi")
+    (True, False)
+    """
+    return name.startswith(("azureml:", "azureml://"))
 
 
 def looked_up(name: str, folder: Path) -> Path | None:
@@ -37,8 +46,13 @@ def found_model(name: str, folder: Path) -> str:
     """Return the absolute path of a model folder; other names (of a hub) stay as they are.
 
     Raises:
-        UsageError: an MLflow folder without a model that transformers saved.
+        UsageError: a name of Azure ML's, or an MLflow folder without the files of a model.
     """
+    if is_of_azure(name):
+        raise UsageError(
+            f"The model {name!r} lies in Azure ML; for a run here name a folder or a hub id with"
+            " --model."
+        )
     path = looked_up(name, folder)
     if path is None:
         return name

@@ -177,7 +177,7 @@ def parts_of(document: Mapping[str, Any]) -> list[Part]:
             )
         for name, place, inner in _nodes(section, key, node):
             part = parts.setdefault((section, name), Part(section=section, name=name, place=place))
-            _fill(part, inner)
+            _fill(part, inner, place)
     return list(parts.values())
 
 
@@ -228,20 +228,21 @@ def _by_name(configs: list[Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _fill(part: Part, node: Any) -> None:
+def _fill(part: Part, node: Any, place: str) -> None:
+    """Add the fields of ``node``, which stands at ``place``."""
     if node is None:
         return
     if not isinstance(node, dict):
-        raise UsageError(f"{part.place} is an object with fields, got {node!r:.60}.")
+        raise UsageError(f"{place} is an object with fields, got {type(node).__name__}.")
     whole = {name for name, rule in rules_of(part.section).items() if rule.kind is Kind.ANY}
     for name, value in _leaves(node, part.section, whole):
         clean = unwrapped(part.section, name)
-        place = f"{part.place}.{name}" if part.place else name
+        where = f"{place}.{name}" if place else name
         if clean in part.fields and part.fields[clean].value != value:
             raise UsageError(
-                f"{part.fields[clean].place} and {place} mean the same and differ; leave one out."
+                f"{part.fields[clean].place} and {where} mean the same and differ; leave one out."
             )
-        part.fields[clean] = Field(place=place, value=value, written=value)
+        part.fields[clean] = Field(place=where, value=value, written=value)
 
 
 def _leaves(
