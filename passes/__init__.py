@@ -7,6 +7,7 @@ from .finetune import FinetunePass
 from .gguf import ImportGguf
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
+from .module_roles import translated
 from .produce import Produced, pass_key, produce
 from .pruning import Stored, chosen_to_go, prune, stored_artifacts
 from .registry import pass_class, pass_names
@@ -48,5 +49,6 @@ __all__ = [
     "resolve_model",
     "stored_artifacts",
     "training_device",
+    "translated",
     "unpack_wheel",
 ]

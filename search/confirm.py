@@ -88,6 +88,8 @@ class ConfirmView:
         What no trained model holds when measured again is a near miss, and not made good
         by a model that cannot do the task.
         """
+        if not self.settings.takes_untrained:
+            return score.candidate.adapter is not None
         trained = [s.badness for s in self.ledger.scores.values() if s.candidate.adapter]
         useless = 0.0 if score.perplexity is None else math.inf
         return score.candidate.adapter is not None or score.badness < min(trained, default=useless)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from autotune.candidate import AdapterConfig, MergeBase, Method, Schedule
 from autotune.errors import UsageError
@@ -159,6 +159,31 @@ class SearchSpace:
                 )
         for config in self.listed:
             self._check_values(config)
+
+    @classmethod
+    def only(cls, config: AdapterConfig) -> Self:
+        """Return the space that ``config`` is all of."""
+        space = cls(
+            methods=(config.method,),
+            ranks=(config.rank,),
+            alpha_ratios=(config.alpha_ratio,),
+            learning_rates=(config.learning_rate,),
+            epochs=(config.epochs,),
+            batch_sizes=(config.batch_size,),
+            target_modules=(config.target_modules,),
+            merge_bases=(config.merge_base,),
+            warmup=config.warmup,
+            dropout=config.dropout,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            rslora=config.rslora,
+            double_quant=config.double_quant,
+            schedule=config.schedule,
+            steps=config.steps,
+            clip_norm=config.clip_norm,
+        )
+        space.check(config)
+        return space
 
     def all_dimensions(self) -> tuple[Dimension, ...]:
         """Return every dimension, those with a single choice included."""

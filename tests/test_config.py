@@ -176,7 +176,8 @@ def test_every_flag_reaches_the_configuration() -> None:
     renamed = {"budget": "budget_s", "trials": "max_trials", "bounds": "constraints"}
     flags = {renamed.get(name, name) for name in inspect.signature(resolve_config).parameters}
     flags = flags - {"task"} | set(inspect.signature(TaskFlags).parameters)
-    assert fields - flags == {"is_demo"}
+    of_files = {"chain", "corpus", "held_out"}
+    assert fields - flags == {"is_demo", *of_files}
     assert flags <= fields
 
 

@@ -17,6 +17,7 @@ import typer
 
 from autotune import __version__
 from autotune.cli_config import add_config
+from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
@@ -343,6 +344,7 @@ add_commands(app)
 add_runs(app)
 add_sweep(app)
 add_config(app)
+add_olive(app)
 
 
 def main() -> None:

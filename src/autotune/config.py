@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autotune import demo
+from autotune.chain import Chain, Corpus
 from autotune.constraint import Constraint, parse_constraint
 from autotune.errors import OutputError, UsageError
 from autotune.kinds import Kind
@@ -112,6 +113,10 @@ class RunConfig:
         trainings: which ways of training may be tried.
         trust_remote_code: run Python code that a model repository brings.
         is_demo: the built-in demo was asked for.
+        chain: steps that a configuration fixes; None searches.
+        corpus: train on whole texts; None trains on answers.
+        held_out: share of the distinct prompts that is kept from training, half of it for
+            each of the other splits; None is the usual split.
     """
 
     target: str = "auto"
@@ -135,6 +140,13 @@ class RunConfig:
     trainings: Trainings = field(default_factory=Trainings)
     trust_remote_code: bool = False
     is_demo: bool = True
+    chain: Chain | None = None
+    corpus: Corpus | None = None
+    held_out: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.held_out is not None and not 0 < self.held_out < 1:
+            raise UsageError(f"The share kept from training is in (0, 1), got {self.held_out!r}.")
 
     @property
     def data_path(self) -> str:

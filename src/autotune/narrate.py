@@ -25,6 +25,7 @@ from autotune.steps import (
     TestStep,
     TrainStep,
 )
+from autotune.trainings import Offer
 from autotune.units import format_duration, format_quantity, format_size
 
 __all__ = ["Narrator", "print_plan", "print_report", "summary_of", "warn_of_noise"]
@@ -82,6 +83,8 @@ class Narrator:
         self._progress.line(f"         {session.tokens.lengths}")
         for warning in session.tokens.warnings:
             self._progress.line(f"         warning: {warning}")
+        for number, note in enumerate(session.notes):
+            self._progress.line(f"{'Chain' if number == 0 else '':<8} {note}")
         names = ", ".join(recipe.name for recipe in session.settings.recipes)
         self._progress.line(f"Recipes  {names}")
         for refusal in session.refused:
@@ -203,7 +206,7 @@ def plan_rows(session: Session) -> list[PlanRow]:
     timed = len(settings.recipes) * settings.census_rounds * stages["measure"]
     scored = len(settings.recipes) * stages["score"]
     census = min(builds + timed + scored, settings.census_share * (settings.budget_s or 1e9))
-    budget = format_duration(settings.budget_s) if settings.budget_s else "no limit"
+    limit = f"at most {format_duration(settings.budget_s)}" if settings.budget_s else "no limit"
     return [
         PlanRow(
             what=f"census of {len(settings.recipes)} recipes, untrained",
@@ -215,17 +218,8 @@ def plan_rows(session: Session) -> list[PlanRow]:
             estimate=format_duration(estimates.training_s),
             basis=f"{estimates.tokens_per_s:.0f} tokens/s",
         ),
-        PlanRow(
-            what="ways of training",
-            estimate=", ".join(settings.space.methods),
-            basis=session.offer.reason,
-        ),
-        PlanRow(
-            what="trainings started / finished",
-            estimate=f"at least {settings.min_started} / {settings.min_full}",
-            basis="further ones while the budget lasts",
-        ),
-        PlanRow(what="whole run", estimate=f"at most {budget}", basis="--budget"),
+        *_trainings(settings, session.offer),
+        PlanRow(what="whole run", estimate=limit, basis="--budget"),
         PlanRow(
             what="disk",
             estimate=f"up to {format_size(estimates.disk_bytes)}",
@@ -235,6 +229,20 @@ def plan_rows(session: Session) -> list[PlanRow]:
             what="memory",
             estimate=f"about {format_size(estimates.memory_bytes)}",
             basis="the builder, over the checkpoint's size",
+        ),
+    ]
+
+
+def _trainings(settings: SearchSettings, offer: Offer) -> list[PlanRow]:
+    methods = ", ".join(settings.space.methods)
+    if settings.space.size == 1:
+        return [PlanRow(what="trainings", estimate=f"one, {methods}", basis="the chain as given")]
+    return [
+        PlanRow(what="ways of training", estimate=methods, basis=offer.reason),
+        PlanRow(
+            what="trainings started / finished",
+            estimate=f"at least {settings.min_started} / {settings.min_full}",
+            basis="further ones while the budget lasts",
         ),
     ]
 

@@ -15,6 +15,7 @@ from autotune.task import (
     load_task,
     tokenize_task,
 )
+from autotune.training_data import split_shares
 
 __all__ = ["read_task", "tokens_for"]
 
@@ -39,6 +40,7 @@ def read_task(config: RunConfig) -> tuple[Task, AnswerRule]:
         options=config.options,
         is_chat=config.chat,
         seed=config.seed,
+        shares=split_shares(config),
     )
     check_bounds_on_task(config.constraints, task.kind)
     rule = answer_rule(task.kind, metric=config.metric, extract=config.extract)

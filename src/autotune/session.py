@@ -6,62 +6,51 @@ a model that cannot be exported costs no training.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
+from autotune.chained import open_chain
 from autotune.config import RunConfig
-from autotune.errors import OutputError, UsageError
+from autotune.errors import OutputError
 from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
-from autotune.kinds import quality_of
 from autotune.passes import (
     Artifact,
     ArtifactStore,
     ModelSource,
-    Origin,
     OtherPython,
     layer_names,
     resolve_model,
 )
 from autotune.plain import digest, to_plain
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
+from autotune.run_settings import make_settings
 from autotune.run_task import read_task, tokens_for
-from autotune.search import (
-    SamplerName,
-    SearchSettings,
-    SearchSpace,
-    default_rungs,
-    hopeless_latency_s,
-    minimum_budget_s,
-)
+from autotune.search import SearchSettings, hopeless_latency_s
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
     Executor,
+    Machine,
     Refusal,
     Target,
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, TokenizedTask
+from autotune.task import Task, TokenizedTask, TrainingExample
+from autotune.training_data import data_artifact, training_examples
 from autotune.training_plan import offered_methods, offered_space, run_estimates
 from autotune.trainings import Offer
-from autotune.units import format_duration
 
-__all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
+__all__ = ["REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
-# Rows of the validation split whose likelihood ranks trainings at their rungs; the
-# standard error of a mean NLL over 200 rows is well below differences that matter.
-PROBE_ROWS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +73,7 @@ class Session:
         offer: methods of training that may be tried, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
+        notes: what became of a configuration's words with this model, for people.
     """
 
     config: RunConfig
@@ -102,6 +92,7 @@ class Session:
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def all_versions(self) -> dict[str, str]:
@@ -176,33 +167,26 @@ def prepare(
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
-    others = _others(targets, executor)
+    others = other_pythons(targets, executor)
     versions = worker_versions(executor, log_path=_log(log_dir))
-    source = resolve_model(
-        config.model,
-        store=store,
-        executor=executor,
-        versions=versions,
-        trust_remote_code=config.trust_remote_code,
-        log_path=_log(log_dir),
-    )
-    config.trainings.check_modules(layer_names(source.artifact.path))
+    source = _source(config, store, executor, versions=versions, log_dir=log_dir)
     tokens = tokens_for(config, task, rule, source)
+    examples = training_examples(config, tokens, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-    recipes, refused = _recipes(config, targets, source, target_machine)
-    machine, trains_on = read_machine(), versions["training-device"]
-    estimates = run_estimates(
-        config, source, tokens, recipes=recipes, machine=machine, trains_on=trains_on
+    machine = read_machine()
+    plan = _plan(
+        config,
+        source=source,
+        tokens=tokens,
+        examples=examples,
+        possible=_recipes(config, targets, source, target_machine),
+        machine=machine,
+        versions=versions,
+        is_measured_elsewhere=target_machine is not None,
     )
-    if target_machine is not None:
-        estimates = estimates.measured_elsewhere()
-    _check_disk(estimates, store)
-    offered = offered_methods(config, source, machine, versions)
-    space = offered_space(config, offered, epochs=estimates.epochs)
-    settings = _settings(config, recipes, source, tokens=tokens, estimates=estimates, space=space)
-    _check_budget(settings)
+    _check_disk(plan.estimates, store)
     hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
         config=config,
@@ -211,14 +195,14 @@ def prepare(
         task=task,
         tokens=tokens,
         workload=workload,
-        data=_data_artifact(tokens, store),
-        refused=refused,
-        estimates=estimates,
-        settings=settings,
+        data=data_artifact(tokens, examples, store),
+        refused=plan.refused,
+        estimates=plan.estimates,
+        settings=plan.settings,
         versions=versions,
         others=others,
         hardware=hardware,
-        offer=offered,
+        offer=plan.offer,
         record_key=record_key(
             config=config,
             source=source,
@@ -229,7 +213,81 @@ def prepare(
             target_machine=target_machine,
         ),
         target_machine=target_machine,
+        notes=plan.notes,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What will be tried and what it costs: recipes and trainings put together."""
+
+    refused: tuple[Refusal, ...]
+    estimates: Estimates
+    offer: Offer
+    settings: SearchSettings
+    notes: tuple[str, ...]
+
+
+def _plan(
+    config: RunConfig,
+    *,
+    source: ModelSource,
+    tokens: TokenizedTask,
+    examples: Sequence[TrainingExample],
+    possible: tuple[tuple[Recipe, ...], tuple[Refusal, ...]],
+    machine: Machine,
+    versions: Mapping[str, str],
+    is_measured_elsewhere: bool,
+) -> _Plan:
+    chain = open_chain(config.chain, source, n_examples=len(examples))
+    recipes, refused = chain.choose(*possible, source.architecture)
+    estimates = chain.estimated(
+        run_estimates(
+            config,
+            source,
+            examples,
+            n_scored=len(tokens.validation.rows),
+            recipes=recipes,
+            machine=machine,
+            trains_on=versions["training-device"],
+        )
+    )
+    if is_measured_elsewhere:
+        estimates = estimates.measured_elsewhere()
+    offered = offered_methods(config, source, machine, versions)
+    settings = make_settings(
+        config,
+        recipes=recipes,
+        parameters=source.architecture.parameters,
+        tokens=tokens,
+        estimates=estimates,
+        space=offered_space(config, offered, epochs=estimates.epochs),
+        chain=chain,
+    )
+    return _Plan(
+        refused=refused, estimates=estimates, offer=offered, settings=settings, notes=chain.notes
+    )
+
+
+def _source(
+    config: RunConfig,
+    store: ArtifactStore,
+    executor: Executor,
+    *,
+    versions: Mapping[str, str],
+    log_dir: Path | None,
+) -> ModelSource:
+    """Return the model, which has to have the layers that adapters are asked for."""
+    source = resolve_model(
+        config.model,
+        store=store,
+        executor=executor,
+        versions=versions,
+        trust_remote_code=config.trust_remote_code,
+        log_path=_log(log_dir),
+    )
+    config.trainings.check_modules(layer_names(source.artifact.path))
+    return source
 
 
 def _log(log_dir: Path | None) -> str:
@@ -237,7 +295,7 @@ def _log(log_dir: Path | None) -> str:
     return str(log_dir / "model.log") if log_dir else ""
 
 
-def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
+def other_pythons(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
     """Return the interpreters of targets that are not this one, by provider."""
     found = {}
     for target in targets:
@@ -275,58 +333,3 @@ def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
             f"The plan needs up to {estimates.disk_bytes / 1e9:.1f} GB of disk, {store.root}"
             f" has {free / 1e9:.1f} GB free; free some, or point AUTOTUNE_CACHE elsewhere."
         )
-
-
-def _check_budget(settings: SearchSettings) -> None:
-    least = minimum_budget_s(settings)
-    if settings.budget_s is not None and settings.budget_s < least:
-        raise UsageError(
-            f"--budget {format_duration(settings.budget_s)} is below one training with its census"
-            f" and confirmation, which take about {format_duration(least)} here; allow"
-            f" {math.ceil(least / 60)}m or more."
-        )
-
-
-def _settings(
-    config: RunConfig,
-    recipes: tuple[Recipe, ...],
-    source: ModelSource,
-    *,
-    tokens: TokenizedTask,
-    estimates: Estimates,
-    space: SearchSpace,
-) -> SearchSettings:
-    return SearchSettings(
-        recipes=recipes,
-        constraints=config.constraints,
-        budget_s=config.budget_s,
-        max_trials=config.max_trials,
-        space=space,
-        parameters=source.architecture.parameters,
-        sampler=SamplerName(config.sampler),
-        seed=config.seed,
-        objectives=(quality_of(tokens.validation.kind), "latency.p95"),
-        rungs=default_rungs(estimates.training_s),
-        prior_costs_s=estimates.stage_s,
-        n_validation_rows=len(tokens.validation.rows),
-        n_test_rows=len(tokens.test.rows),
-    )
-
-
-def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
-    """Return the tokenised training rows and the probe rows as an artifact."""
-    probe = [
-        {"ids": row.prompt_ids + row.answer_ids, "answer_start": len(row.prompt_ids)}
-        for row in tokens.validation.rows[:PROBE_ROWS]
-    ]
-    content = {"examples": [asdict(example) for example in tokens.examples], "probe": probe}
-    text = json.dumps(content)
-    key = digest({"data": digest(json.loads(text))})
-    with store.lock(key):
-        kept = store.get_verified(key, "data")
-        if kept is not None:
-            return kept
-        with store.workdir(key) as workdir:
-            (workdir / "train.json").write_text(text, encoding="utf-8")
-            origin = Origin(key=key, name="data", parameters={}, inputs={}, versions={})
-            return store.commit(workdir, origin, facts={"task": tokens.digest}, seconds=0.0)

@@ -15,9 +15,10 @@ from autotune.measurement import Measurement
 from autotune.plain import digest, to_plain
 from autotune.publish import model_facts, public_name, task_facts, workload_facts
 from autotune.reports import Cell, SweepReport, redact_command, redact_text
-from autotune.session import PROBE_ROWS, REQUESTS_PER_BLOCK, Session
+from autotune.session import REQUESTS_PER_BLOCK, Session
 from autotune.steps import Outcome, OutcomeStatus
 from autotune.sweep_plan import SweepPlan, SweepRequest
+from autotune.training_data import PROBE_ROWS
 
 __all__ = [
     "columns_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
@@ -11,7 +11,7 @@ from autotune.estimate import Estimates, Estimator, assumed_gflops
 from autotune.passes import ModelSource
 from autotune.search import SearchSpace
 from autotune.targets import Machine, read_accelerators
-from autotune.task import TokenizedTask
+from autotune.task import TrainingExample
 from autotune.trainings import Offer, Trainer, Trainings, offer
 
 __all__ = ["offered_methods", "offered_space", "run_estimates"]
@@ -23,23 +23,34 @@ _ALPHA_RATIOS = (1.0, 2.0)
 def run_estimates(
     config: RunConfig,
     source: ModelSource,
-    tokens: TokenizedTask,
+    examples: Sequence[TrainingExample],
     *,
+    n_scored: int,
     recipes: tuple[Recipe, ...],
     machine: Machine,
     trains_on: str,
 ) -> Estimates:
-    """Return what a run will cost here; ``trains_on`` as ``training_device`` says it."""
+    """Return what a run will cost here.
+
+    Args:
+        config: the request.
+        source: the model.
+        examples: what a pass over the data trains on.
+        n_scored: rows of the validation split.
+        recipes: what may be built.
+        machine: facts of this one.
+        trains_on: as ``training_device`` says it.
+    """
     isa = machine.processor.isa.value or ()
     estimator = Estimator(
         parameters=source.architecture.parameters,
-        train_tokens=sum(len(example.ids) for example in tokens.examples),
-        scored_rows=len(tokens.validation.rows),
+        train_tokens=sum(len(example.ids) for example in examples),
+        scored_rows=n_scored,
         gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
         has_bf16="amx_bf16" in isa,
         trains_on=trains_on,
     )
-    epochs = _epochs(config.trainings, len(tokens.examples))
+    epochs = _epochs(config.trainings, len(examples))
     return estimator.estimate(recipes, config.budget_s, epochs=epochs)
 
 

@@ -97,12 +97,13 @@ def load_task(
     options: Sequence[str] = (),
     is_chat: bool = False,
     seed: int = 0,
+    shares: Mapping[SplitName, float] = DEFAULT_SHARES,
 ) -> Task:
     """Return the task that ``data`` and ``template`` describe.
 
     Splits named by the user (files, a column ``split``, splits of a hub data set) are
-    kept; the others are drawn from the rest, 60/20/20, stratified by label. Plain text is
-    cut in order instead.
+    kept; the others are drawn from the rest by ``shares``, stratified by label. Plain text
+    is cut in order instead.
 
     Args:
         data: path or hub data set id.
@@ -115,6 +116,7 @@ def load_task(
         is_chat: ask in the words of the model's chat template; without ``template`` the
             rows are conversations.
         seed: of the split.
+        shares: relative sizes of the splits, of prompts that differ.
 
     Raises:
         DataError: unreadable or unusable data, with the rule and the way out.
@@ -132,7 +134,7 @@ def load_task(
     is_classification = decision.kind == "classification"
     if is_classification:
         check_labels(raw, Counter(row.answer for row in rows))
-    splits = _complete(unique, seed=seed, stratify=is_classification)
+    splits = _complete(unique, seed=seed, shares=shares, stratify=is_classification)
     labels = tuple(sorted({row.answer for row in rows})) if is_classification else ()
     _check_splits(splits, labels)
     warnings = (
@@ -262,15 +264,17 @@ def _check_enough(rows: Sequence[TextRow]) -> None:
 
 
 def _complete(
-    unique: Mapping[SplitName, UniqueRows], *, seed: int, stratify: bool
+    unique: Mapping[SplitName, UniqueRows],
+    *,
+    seed: int,
+    shares: Mapping[SplitName, float],
+    stratify: bool,
 ) -> dict[SplitName, tuple[TextRow, ...]]:
     """Return all three splits; those that nobody named are drawn from train."""
-    shares = {
-        name: share
-        for name, share in DEFAULT_SHARES.items()
-        if name == "train" or name not in unique
+    open_shares = {
+        name: share for name, share in shares.items() if name == "train" or name not in unique
     }
-    drawn = split_rows(unique["train"].rows, seed=seed, shares=shares, stratify=stratify)
+    drawn = split_rows(unique["train"].rows, seed=seed, shares=open_shares, stratify=stratify)
     return {
         name: drawn[name] if name in drawn else mixed(unique[name].rows) for name in SPLIT_NAMES
     }
