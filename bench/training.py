@@ -127,10 +127,34 @@ def train_here(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict
     return found
 
 
+def _plainly_adapted(base: Any, *, seed: int) -> Any:
+    """Put peft's own adapter on ``base``."""
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - takes seconds
+
+    torch.manual_seed(seed)
+    config = LoraConfig(
+        r=ADAPTER.rank,
+        lora_alpha=round(ADAPTER.alpha_ratio * ADAPTER.rank),
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with lora.quiet_peft():
+        return get_peft_model(base, config)
+
+
+def _rows_for_the_trainer(problem: Problem) -> list[dict[str, Any]]:
+    return [
+        {
+            "input_ids": list(row.ids),
+            "labels": [-100] * row.answer_start + list(row.ids[row.answer_start :]),
+        }
+        for row in problem.rows
+    ]
+
+
 def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict[str, float]:
     """Train with transformers and peft; return the same."""
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - takes seconds
-    from transformers import (  # noqa: PLC0415 - same
+    from transformers import (  # noqa: PLC0415 - takes seconds
         AutoTokenizer,
         DataCollatorForSeq2Seq,
         Trainer,
@@ -149,24 +173,10 @@ def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> d
             self.ends.append(time.perf_counter())
 
     base = base_model.load_model(problem.model_dir, problem.used.dtype)
-    torch.manual_seed(seed)
-    config = LoraConfig(
-        r=ADAPTER.rank,
-        lora_alpha=round(ADAPTER.alpha_ratio * ADAPTER.rank),
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    with lora.quiet_peft():
-        model = get_peft_model(base, config)
+    model = _plainly_adapted(base, seed=seed)
     tokenizer = AutoTokenizer.from_pretrained(problem.model_dir)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    rows = [
-        {
-            "input_ids": list(row.ids),
-            "labels": [-100] * row.answer_start + list(row.ids[row.answer_start :]),
-        }
-        for row in problem.rows
-    ]
+    rows = _rows_for_the_trainer(problem)
     seen: list[int] = []
     pad = DataCollatorForSeq2Seq(tokenizer)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ _TEXTS = (
     *("options", "metric", "extract"),
     *("validation_data", "test_data", "max_latency", "max_ttft", "max_tpot", "max_memory"),
     *("max_size", "min_accuracy", "budget", "sampler"),
+    *("methods", "merge_bases", "target_modules", "schedule"),
 )
-_COUNTS = ("trials", "seed")
+_COUNTS = ("trials", "seed", "steps")
+_NUMBERS = ("epochs", "clip_norm")
 _LISTS = ("constraint",)
-_SWITCHES = ("chat", "truncate")
+_SWITCHES = ("chat", "truncate", "rslora", "double_quant")
+# Those that are on unless switched off.
+_USUALLY_ON = ("double_quant",)
 # In the order in which they are shown.
-SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_SWITCHES)
+SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_NUMBERS, *_SWITCHES)
 # Flags of one command, and one that a file must not switch on.
 _FLAGS_ONLY = ("output", "dry_run", "json", "debug", "version", "trust_remote_code")
 _PREFIX = "AUTOTUNE_"
@@ -63,16 +67,17 @@ def _flag(name: str) -> str:
 
 
 def flags_of(values: Mapping[str, Any]) -> list[str]:
-    """Return values by the names of flags as words of a command line; None and False are none.
+    """Return values by the names of flags as words of a command line; None is none.
 
     >>> flags_of({"data": "rows.csv", "constraint": ["size<=1GB"], "trials": None})
     ['--data', 'rows.csv', '--constraint', 'size<=1GB']
     """
     words: list[str] = []
     for name, value in values.items():
-        if value is True:
-            words.append(_flag(name))
-        elif value is not None and value is not False:
+        if isinstance(value, bool):
+            if value != (name in _USUALLY_ON):
+                words.append(_flag(name) if value else _flag(f"no_{name}"))
+        elif value is not None:
             for one in value if isinstance(value, list) else [value]:
                 words += [_flag(name), str(one)]
     return words
@@ -140,39 +145,40 @@ def _known(origin: str, key: str) -> str:
     raise UsageError(f"{origin} has no setting {key!r}; {hint}")
 
 
+# What each kind of setting is called, and an example of one.
+_KINDS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str, str], ...] = (
+    (_COUNTS, lambda value: type(value) is int, "a whole number", "write one"),
+    (_NUMBERS, lambda value: type(value) in (int, float), "a number", "write one"),
+    (_SWITCHES, lambda value: type(value) is bool, "true or false", "write one"),
+    (
+        _LISTS,
+        lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+        "a list of texts",
+        'for example ["tpot.p95<=50ms"]',
+    ),
+    (
+        _TEXTS,
+        lambda value: isinstance(value, str),
+        "a text",
+        'write it in quotes, with its unit if it has one ("50ms")',
+    ),
+)
+# Texts that name something to run, and the sign of it.
+_RUNS = {"metric": (":", "a function"), "target": ("@", "a program")}
+
+
 def _of_toml(origin: str, name: str, value: Any) -> Any:
     """Return a value of a file after checking its kind."""
-    if name in _COUNTS:
-        if type(value) is not int:
-            raise UsageError(f"{name!r} in {origin} is a whole number, got {value!r}; write one.")
-        return value
-    if name in _SWITCHES:
-        if type(value) is not bool:
-            raise UsageError(f"{name!r} in {origin} is true or false, got {value!r}; write one.")
-        return value
-    if name in _LISTS:
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(
-                f"{name!r} in {origin} is a list of texts, got {value!r}; for example"
-                ' ["tpot.p95<=50ms"].'
-            )
-        return value
-    if not isinstance(value, str):
+    for names, is_right, kind, way_out in _KINDS:
+        if name in names and not is_right(value):
+            raise UsageError(f"{name!r} in {origin} is {kind}, got {value!r}; {way_out}.")
+    sign, what = _RUNS.get(name, ("", ""))
+    if sign and sign in value:
         raise UsageError(
-            f"{name!r} in {origin} is a text, got {value!r}; write it in quotes, with its unit if"
-            ' it has one ("50ms").'
+            f"{name!r} in {origin} names {what} to run, {value!r}, which a file may not; set"
+            f" {_PREFIX}{name.upper()} or give {_flag(name)}."
         )
-    if name == "metric" and ":" in value:
-        raise UsageError(
-            f"{name!r} in {origin} names a function to run, {value!r}, which a file may not; set"
-            f" {_PREFIX}METRIC or give --metric."
-        )
-    if name == "target" and "@" in value:
-        raise UsageError(
-            f"{name!r} in {origin} names a program to run, {value!r}, which a file may not; set"
-            f" {_PREFIX}TARGET or give --target."
-        )
-    return value
+    return float(value) if name in _NUMBERS else value
 
 
 def _variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -202,11 +208,10 @@ def _of_text(variable: str, name: str, text: str) -> Any:
         if text.strip().lower() not in _TRUTHS:
             raise UsageError(f"{variable} is true or false, got {text!r}; give one or unset it.")
         return _TRUTHS[text.strip().lower()]
-    if name not in _COUNTS:
+    if name not in (*_COUNTS, *_NUMBERS):
         return text
+    kind, words = (int, "a whole number") if name in _COUNTS else (float, "a number")
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        raise UsageError(
-            f"{variable} is a whole number, got {text!r}; give one or unset it."
-        ) from None
+        raise UsageError(f"{variable} is {words}, got {text!r}; give one or unset it.") from None

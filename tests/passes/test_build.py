@@ -228,6 +228,7 @@ def test_the_child_imports_nothing_of_autotune_and_no_torch(built: Built, tmp_pa
     request = {
         "folder": str(built[FP32.name][0]),
         "provider": "cpu",
+        "libraries": "",
         "prompts": [[1, 2, 3]],
         "logits": str(tmp_path / "logits.npy"),
     }
