@@ -32,7 +32,7 @@ from autotune.passes import (
 )
 from autotune.plain import digest, to_plain
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
-from autotune.run_task import read_task
+from autotune.run_task import read_task, tokens_for
 from autotune.search import (
     SamplerName,
     SearchSettings,
@@ -50,7 +50,7 @@ from autotune.targets import (
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, TokenizedTask, tokenize_task
+from autotune.task import Task, TokenizedTask
 from autotune.training_plan import offered_methods, offered_space, run_estimates
 from autotune.trainings import Offer
 from autotune.units import format_duration
@@ -187,13 +187,7 @@ def prepare(
         log_path=_log(log_dir),
     )
     config.trainings.check_modules(layer_names(source.artifact.path))
-    tokens = tokenize_task(
-        task,
-        source.artifact.path,
-        source.architecture.context_length,
-        rule=rule,
-        truncates=config.truncate,
-    )
+    tokens = tokens_for(config, task, rule, source)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
