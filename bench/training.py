@@ -129,17 +129,10 @@ def train_here(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict
 
 def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict[str, float]:
     """Train with transformers and peft; return the same."""
-    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - takes seconds
-    from transformers import (  # noqa: PLC0415 - same
-        AutoTokenizer,
-        DataCollatorForSeq2Seq,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
-    )
+    from transformers import Trainer, TrainerCallback  # noqa: PLC0415 - takes seconds
 
     class Clock(TrainerCallback):
-        """Notes when the first and the last step ended."""
+        """Notes when each step ended."""
 
         ends: list[float]
 
@@ -149,6 +142,28 @@ def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> d
             self.ends.append(time.perf_counter())
 
     base = base_model.load_model(problem.model_dir, problem.used.dtype)
+    model = _plainly_adapted(base, seed)
+    collate = _Collator(problem.model_dir)
+    clock = Clock()
+    clock.ends = []
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(
+            model=model,
+            args=_plain_arguments(problem, folder, seed=seed, steps=steps),
+            train_dataset=[_plain_row(row) for row in problem.rows],
+            data_collator=collate,
+            callbacks=[clock],
+        ).train()
+    tokens = float(sum(collate.tokens[1:steps]))
+    found = {"tokens": tokens, "seconds": clock.ends[-1] - clock.ends[0]}
+    if scores:
+        found["nll"] = _mean_nll(base, problem.validation)
+    return found
+
+
+def _plainly_adapted(base: Any, seed: int) -> Any:
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - takes seconds
+
     torch.manual_seed(seed)
     config = LoraConfig(
         r=ADAPTER.rank,
@@ -157,49 +172,45 @@ def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> d
         task_type="CAUSAL_LM",
     )
     with lora.quiet_peft():
-        model = get_peft_model(base, config)
-    tokenizer = AutoTokenizer.from_pretrained(problem.model_dir)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    rows = [
-        {
-            "input_ids": list(row.ids),
-            "labels": [-100] * row.answer_start + list(row.ids[row.answer_start :]),
-        }
-        for row in problem.rows
-    ]
-    seen: list[int] = []
-    pad = DataCollatorForSeq2Seq(tokenizer)
+        return get_peft_model(base, config)
 
-    def collate(batch: list[dict[str, Any]]) -> Any:
-        seen.append(sum(len(row["input_ids"]) for row in batch))
-        return pad(batch)
 
-    clock = Clock()
-    clock.ends = []
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=ADAPTER.batch_size,
-            learning_rate=ADAPTER.learning_rate,
-            max_steps=steps,
-            seed=seed,
-            use_cpu=problem.used.device == "cpu",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=collate,
-            callbacks=[clock],
-        ).train()
-    found = {"tokens": float(sum(seen[1:steps])), "seconds": clock.ends[-1] - clock.ends[0]}
-    if scores:
-        found["nll"] = _mean_nll(base, problem.validation)
-    return found
+def _plain_row(row: Any) -> dict[str, list[int]]:
+    start = row.answer_start
+    return {"input_ids": list(row.ids), "labels": [-100] * start + list(row.ids[start:])}
+
+
+def _plain_arguments(problem: Problem, folder: str, *, seed: int, steps: int) -> Any:
+    from transformers import TrainingArguments  # noqa: PLC0415 - takes seconds
+
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=ADAPTER.batch_size,
+        learning_rate=ADAPTER.learning_rate,
+        max_steps=steps,
+        seed=seed,
+        use_cpu=problem.used.device == "cpu",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+class _Collator:
+    """Pads as transformers does, and counts the tokens of each batch."""
+
+    def __init__(self, model_dir: Path) -> None:
+        from transformers import AutoTokenizer, DataCollatorForSeq2Seq  # noqa: PLC0415 - slow
+
+        tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        self._pad = DataCollatorForSeq2Seq(tokenizer)
+        self.tokens: list[int] = []
+
+    def __call__(self, batch: list[dict[str, Any]]) -> Any:
+        self.tokens.append(sum(len(row["input_ids"]) for row in batch))
+        return self._pad(batch)
 
 
 def parts(*, rounds: int, seeds: int) -> list[Part]:
