@@ -124,6 +124,10 @@ def offer(trainings: Trainings, trainer: Trainer, parameters: int) -> Offer:
         return Offer(methods=trainings.methods, reason="--methods")
     if not has_library:
         return Offer(methods=("lora",), reason="qlora needs bitsandbytes, which is not installed")
+    return _offer_by_size(trainer, parameters)
+
+
+def _offer_by_size(trainer: Trainer, parameters: int) -> Offer:
     base = parameters * trainer.bytes_per_weight
     memory = trainer.memory_bytes
     size = f"the base takes {format_size(base)}"
