@@ -136,7 +136,8 @@ def _offer_by_size(trainer: Trainer, parameters: int) -> Offer:
         if base > memory:
             return Offer(methods=("qlora",), reason=f"{size}, so only 4 bits fit")
         if base > _LARGE * memory:
-            return Offer(methods=("lora", "qlora"), reason=f"{size}, a quarter of that in 4 bits")
+            small = f"about {format_size(parameters / 2)} in 4 bits"
+            return Offer(methods=("lora", "qlora"), reason=f"{size}, {small}")
     if trainer.device != "cpu" and parameters < _REPLAYED_BELOW:
         return Offer(methods=("lora",), reason=f"only lora's steps are replayed, and {size}")
     if trainer.device != "cpu":
