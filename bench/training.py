@@ -127,8 +127,41 @@ def train_here(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict
     return found
 
 
-def _plainly_adapted(base: Any, *, seed: int) -> Any:
-    """Put peft's own adapter on ``base``."""
+def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict[str, float]:
+    """Train with transformers and peft; return the same."""
+    from transformers import Trainer, TrainerCallback  # noqa: PLC0415 - takes seconds
+
+    class Clock(TrainerCallback):
+        """Notes when each step ended."""
+
+        ends: list[float]
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            if problem.used.device == "cuda":
+                torch.cuda.synchronize()
+            self.ends.append(time.perf_counter())
+
+    base = base_model.load_model(problem.model_dir, problem.used.dtype)
+    model = _plainly_adapted(base, seed)
+    collate = _Collator(problem.model_dir)
+    clock = Clock()
+    clock.ends = []
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(
+            model=model,
+            args=_plain_arguments(problem, folder, seed=seed, steps=steps),
+            train_dataset=[_plain_row(row) for row in problem.rows],
+            data_collator=collate,
+            callbacks=[clock],
+        ).train()
+    tokens = float(sum(collate.tokens[1:steps]))
+    found = {"tokens": tokens, "seconds": clock.ends[-1] - clock.ends[0]}
+    if scores:
+        found["nll"] = _mean_nll(base, problem.validation)
+    return found
+
+
+def _plainly_adapted(base: Any, seed: int) -> Any:
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - takes seconds
 
     torch.manual_seed(seed)
@@ -142,74 +175,42 @@ def _plainly_adapted(base: Any, *, seed: int) -> Any:
         return get_peft_model(base, config)
 
 
-def _rows_for_the_trainer(problem: Problem) -> list[dict[str, Any]]:
-    return [
-        {
-            "input_ids": list(row.ids),
-            "labels": [-100] * row.answer_start + list(row.ids[row.answer_start :]),
-        }
-        for row in problem.rows
-    ]
+def _plain_row(row: Any) -> dict[str, list[int]]:
+    start = row.answer_start
+    return {"input_ids": list(row.ids), "labels": [-100] * start + list(row.ids[start:])}
 
 
-def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict[str, float]:
-    """Train with transformers and peft; return the same."""
-    from transformers import (  # noqa: PLC0415 - takes seconds
-        AutoTokenizer,
-        DataCollatorForSeq2Seq,
-        Trainer,
-        TrainerCallback,
-        TrainingArguments,
+def _plain_arguments(problem: Problem, folder: str, *, seed: int, steps: int) -> Any:
+    from transformers import TrainingArguments  # noqa: PLC0415 - takes seconds
+
+    return TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=ADAPTER.batch_size,
+        learning_rate=ADAPTER.learning_rate,
+        max_steps=steps,
+        seed=seed,
+        use_cpu=problem.used.device == "cpu",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
     )
 
-    class Clock(TrainerCallback):
-        """Notes when the first and the last step ended."""
 
-        ends: list[float]
+class _Collator:
+    """Pads as transformers does, and counts the tokens of each batch."""
 
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            if problem.used.device == "cuda":
-                torch.cuda.synchronize()
-            self.ends.append(time.perf_counter())
+    def __init__(self, model_dir: Path) -> None:
+        from transformers import AutoTokenizer, DataCollatorForSeq2Seq  # noqa: PLC0415 - slow
 
-    base = base_model.load_model(problem.model_dir, problem.used.dtype)
-    model = _plainly_adapted(base, seed=seed)
-    tokenizer = AutoTokenizer.from_pretrained(problem.model_dir)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    rows = _rows_for_the_trainer(problem)
-    seen: list[int] = []
-    pad = DataCollatorForSeq2Seq(tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        self._pad = DataCollatorForSeq2Seq(tokenizer)
+        self.tokens: list[int] = []
 
-    def collate(batch: list[dict[str, Any]]) -> Any:
-        seen.append(sum(len(row["input_ids"]) for row in batch))
-        return pad(batch)
-
-    clock = Clock()
-    clock.ends = []
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=ADAPTER.batch_size,
-            learning_rate=ADAPTER.learning_rate,
-            max_steps=steps,
-            seed=seed,
-            use_cpu=problem.used.device == "cpu",
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=collate,
-            callbacks=[clock],
-        ).train()
-    found = {"tokens": float(sum(seen[1:steps])), "seconds": clock.ends[-1] - clock.ends[0]}
-    if scores:
-        found["nll"] = _mean_nll(base, problem.validation)
-    return found
+    def __call__(self, batch: list[dict[str, Any]]) -> Any:
+        self.tokens.append(sum(len(row["input_ids"]) for row in batch))
+        return self._pad(batch)
 
 
 def parts(*, rounds: int, seeds: int) -> list[Part]:

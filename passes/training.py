@@ -232,6 +232,7 @@ class Training:
         self.step, self.log.values = state["step"], state["losses"]
         if (rows := state["rows_at_once"]) < self.fit.rows:  # sums in the same order
             self.fit = replace(self.fit, rows=rows, reason="the checkpoint was trained so")
+            self.recordings, self.not_replayed = None, self._why_not_replayed()
         load_adapter(self.peft_model, folder / "adapter")
         moments = load_file(folder / _OPTIMIZER, device=str(self.base.device))
         for name, weight in self.weights.items():

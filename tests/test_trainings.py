@@ -29,7 +29,8 @@ def trainer(*, device: str = "cpu", memory: int | None = 24 * GB, has: bool = Tr
         (trainer(memory=1 * GB), SMALL, ("lora", "qlora"), "540 MB of 1 GB in 32 bits"),
         (trainer(), LARGE, ("qlora",), "28 GB of 24 GB in 32 bits, so only 4 bits fit"),
         (trainer(has=False), LARGE, ("lora",), "bitsandbytes, which is not installed"),
-        (trainer(device="cuda NVIDIA T4"), SMALL, ("lora", "qlora"), "kernels for a 4-bit base"),
+        (trainer(device="cuda NVIDIA T4"), SMALL, ("lora",), "only lora's steps are replayed"),
+        (trainer(device="cuda NVIDIA T4"), 3 * GB, ("lora", "qlora"), "kernels for a 4-bit base"),
         (
             trainer(device="cuda NVIDIA T4", memory=16 * GB),
             LARGE,
