@@ -94,7 +94,8 @@ def score_decisions(
     found: list[dict[str, Any]] = [{} for _ in rows]
     for run in _runs([row["prompt_ids"] for row in rows]):
         longest = max(len(rows[i]["prompt_ids"]) + max(1, decisions[i].longest) for i in run)
-        generator, before = runtime.generator(length=longest), []
+        generator = runtime.generator(length=longest)
+        before: list[int] = []
         for index in run:
             prompt = rows[index]["prompt_ids"]
             # The last token is always run again: its logits are what is read next.
