@@ -6,7 +6,7 @@ Runs ``autotune hardware``, ``autotune census`` and a search one after the other
 user would, into DIR: ``hardware.json`` and ``census.json`` (with pages), ``run/`` and a log
 of each, and prints what came out. Without a bound the search gets one between its recipes:
 the geometric mean of the lowest and the highest 95th percentile of the census. Where there is
-no CUDA it says so and ends with exit code 3; a command that fails ends it with 1.
+no CUDA it says so and ends with exit code 3; with 1 where a command failed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ _NO_CUDA = 3
 _BOUNDED = "latency.p95"
 
 
-def _autotune(output: Path, name: str, arguments: Sequence[str], *, fine: Sequence[int]) -> int:
-    """Run a command of autotune with its output in ``NAME.log``; return its exit code.
+def _autotune(output: Path, name: str, arguments: Sequence[str], *, fine: Sequence[int]) -> bool:
+    """Run a command of autotune with its output in ``NAME.log``; say whether it went well.
 
-    Raises:
-        SystemExit: a code that is not in ``fine``, after the end of the log.
+    Args:
+        output: folder of the log.
+        name: of the command.
+        arguments: of autotune.
+        fine: exit codes that are answers.
     """
     log = output / f"{name}.log"
     began = time.perf_counter()
@@ -46,8 +49,7 @@ def _autotune(output: Path, name: str, arguments: Sequence[str], *, fine: Sequen
     print(f"{name}: exit code {code} after {time.perf_counter() - began:.1f} s", flush=True)
     if code not in fine:
         print(log.read_text(encoding="utf-8")[-3000:])
-        raise SystemExit(1)
-    return code
+    return code in fine
 
 
 def _describe(report: HardwareReport) -> None:
@@ -72,15 +74,11 @@ def _describe(report: HardwareReport) -> None:
 def _bound(report: HardwareReport) -> str:
     """Return a latency between the fastest and the slowest recipe, as a flag's value.
 
-    Raises:
-        SystemExit: no recipe has a 95th percentile.
+    Empty where no recipe has a 95th percentile.
     """
     entries = report.census.entries if report.census else ()
     tails = [e.metrics[_BOUNDED].value for e in entries if _BOUNDED in e.metrics]
-    if not tails:
-        print(f"No recipe has a {_BOUNDED} that a bound could be chosen from.")
-        raise SystemExit(1)
-    return f"{(min(tails) * max(tails)) ** 0.5 * 1e3:.3g}ms"
+    return f"{(min(tails) * max(tails)) ** 0.5 * 1e3:.3g}ms" if tails else ""
 
 
 def _describe_run(run: Path) -> None:
@@ -100,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="a new or empty folder")
     parser.add_argument("--target", default="cuda", help="as for autotune; it must hold cuda")
+    parser.add_argument("--recipes", nargs="*", default=[], help="of the census, * for any")
     parser.add_argument("--budget", default="3m", help="of the search")
     parser.add_argument("--max-latency", default="", help="of the search; by the census if empty")
     asked = parser.parse_args()
@@ -115,15 +114,22 @@ def main() -> None:
         return ["--output", str(output / f"{name}.json"), "--html", str(output / f"{name}.html")]
 
     target = ["--target", asked.target]
-    _autotune(output, "hardware", ["hardware", *target, *files("hardware")], fine=[0])
-    _autotune(output, "census", ["census", *target, *files("census")], fine=[0])
-    census = load_hardware_report(output / "census.json")
-    _describe(census)
-    bound = asked.max_latency or _bound(census)
-    print(f"bound: {bound}")
-    search = [*target, "--max-latency", bound, "--budget", asked.budget]
-    _autotune(output, "run", [*search, "--output", str(output / "run")], fine=[0, 1])
-    _describe_run(output / "run")
+    only = [word for name in asked.recipes for word in ("--recipes", name)]
+    went_well = _autotune(output, "hardware", ["hardware", *target, *files("hardware")], fine=[0])
+    bound = asked.max_latency
+    if _autotune(output, "census", ["census", *target, *only, *files("census")], fine=[0]):
+        census = load_hardware_report(output / "census.json")
+        _describe(census)
+        bound = bound or _bound(census)
+    else:
+        went_well = False
+    print(f"bound: {bound or 'none'}", flush=True)
+    search = [*target, *(["--max-latency", bound] if bound else []), "--budget", asked.budget]
+    if _autotune(output, "run", [*search, "--output", str(output / "run")], fine=[0, 1]):
+        _describe_run(output / "run")
+    else:
+        went_well = False
+    raise SystemExit(0 if went_well else 1)
 
 
 if __name__ == "__main__":

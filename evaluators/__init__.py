@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .accuracy import Scored, read_scored, score, score_job
+from .answers import judge_answers, resolve_rule
 from .contract import BuiltModel, EvaluationRow, RowSet, Workload
 from .latency import BlockSettings, block_rows, latency_job, measure_latency
 from .lock import measurement_lock
@@ -18,6 +19,7 @@ from .statistics import (
     SpeedVerdict,
     accuracy_difference,
     bootstrap_mean,
+    bootstrap_ratio,
     compare_latency,
     hierarchical_bootstrap,
     macro_f1,
@@ -47,9 +49,11 @@ __all__ = [
     "accuracy_difference",
     "block_rows",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "child_result",
     "compare_latency",
     "hierarchical_bootstrap",
+    "judge_answers",
     "latency_job",
     "macro_f1",
     "make_workload",
@@ -62,6 +66,7 @@ __all__ = [
     "percentile",
     "pool_latency",
     "read_scored",
+    "resolve_rule",
     "score",
     "score_job",
     "tell_apart",

@@ -1,24 +1,28 @@
 """How often the built model is right, and how surprised it is by the right answer.
 
 Classification takes the label of highest log-likelihood over the trie of label
-tokens; generation is greedy and compared with the reference after removing spaces
-at both ends. Both are done by the runtime that deploys, one row at a time.
+tokens, multiple choice the option of highest log-likelihood of all its tokens, divided by
+its length or not; generation is greedy and compared by the task's metric; plain text is
+scored token by token. All are done by the runtime that deploys, one row at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autotune.confusion import Confusion
+from autotune.kinds import Kind, is_decision
 from autotune.measurement import Measurement, metric_unit
 from autotune.targets import Executor, Job
-from autotune.task import RowSet
+from autotune.task import AnswerRule, RowSet
 
+from .answers import judge_answers
 from .contract import BuiltModel
 from .runtime import child_job, child_rows, run_child
-from .statistics import bootstrap_mean, macro_f1, wilson_interval
+from .statistics import bootstrap_mean, bootstrap_ratio, macro_f1, wilson_interval
 
 __all__ = ["Scored", "read_scored", "score", "score_job"]
 
@@ -29,9 +33,11 @@ class Scored:
 
     Attributes:
         measurements: by metric: ``accuracy``, ``nll`` and, for classification,
-            ``macro_f1``, for generation ``answer_tokens`` (free-running).
-        correct: one character per row, in order: "1" right, "0" wrong.
-        predictions: label indices, or answers as text.
+            ``macro_f1``, for generation ``answer_tokens`` (free-running), for plain text
+            ``perplexity``.
+        correct: one character per row, in order: "1" right, "0" not or not wholly right;
+            of plain text one per scored token, "1" where it was the likeliest.
+        predictions: indices of labels or options, or answers as text.
         confusion: which label was answered for which, classification only.
     """
 
@@ -51,7 +57,8 @@ def score_job(
 ) -> Job:
     """Return the job whose result ``read_scored`` reads, for callers that run many at once."""
     work = {
-        "rows": child_rows(rows.rows, kind=rows.kind),
+        "kind": rows.kind,
+        "rows": child_rows(rows.rows, rows),
         "max_new_tokens": rows.max_new_tokens,
         "nll": True,
     }
@@ -98,48 +105,119 @@ def score(
 
 
 def read_scored(value: Mapping[str, Any], rows: RowSet, *, seed: int = 0) -> Scored:
-    """Return the measurements in a finished job's ``value`` (``child_result``)."""
+    """Return the measurements in a finished job's ``value`` (``child_result``).
+
+    Raises:
+        RunError: a custom metric failed.
+    """
     results = value["score"]["rows"]
-    references = [row.reference for row in rows.rows]
-    measurements = {}
+    if rows.kind == "perplexity":
+        return _of_windows(results, seed)
+    read = _of_decisions if is_decision(rows.kind) else _of_answers
+    return read(results, rows, seed)
+
+
+def _of_decisions(results: Sequence[Mapping[str, Any]], rows: RowSet, seed: int) -> Scored:
+    predictions = [int(result["predicted"]) for result in results]
+    references = [int(row.reference) for row in rows.rows]
+    values = [float(a == b) for a, b in zip(predictions, references, strict=True)]
+    found = [_accuracy(values, rows, seed), _nll(results, seed)]
     confusion = None
-    predictions: list[int] | list[str]
     if rows.kind == "classification":
-        predictions = [int(result["predicted"]) for result in results]
-        hits = [a == b for a, b in zip(predictions, references, strict=True)]
-        indices = [int(reference) for reference in references]
-        measurements["macro_f1"] = _macro_f1(indices, predictions, seed)
-        confusion = Confusion.of(indices, predictions, n_labels=len(rows.labels))
-    else:
-        predictions = [str(result["text"]) for result in results]
-        hits = [a.strip() == str(b).strip() for a, b in zip(predictions, references, strict=True)]
-        lengths = [float(len(result["ids"])) for result in results]
-        measurements["answer_tokens"] = _mean(
-            "answer_tokens", lengths, seed, "tokens of the free-running answer, end included"
-        )
-    measurements["accuracy"] = _accuracy(hits, rows.kind)
-    measurements["nll"] = _mean(
-        "nll",
-        [float(result["nll"]) for result in results],
-        seed,
-        "negative log-likelihood of the reference's deciding tokens, mean over rows",
-    )
-    correct = "".join("1" if hit else "0" for hit in hits)
+        found.append(_macro_f1(references, predictions, seed))
+        confusion = Confusion.of(references, predictions, n_labels=len(rows.labels))
     return Scored(
-        measurements=measurements, correct=correct, predictions=predictions, confusion=confusion
+        measurements=_by_name(found),
+        correct=_correct(values),
+        predictions=predictions,
+        confusion=confusion,
     )
 
 
-def _accuracy(hits: Sequence[bool], kind: str) -> Measurement:
-    rule = "label of highest likelihood" if kind == "classification" else "greedy, exact match"
+def _of_answers(results: Sequence[Mapping[str, Any]], rows: RowSet, seed: int) -> Scored:
+    answers = [str(result["text"]) for result in results]
+    values = judge_answers(rows.rule, answers, [str(row.reference) for row in rows.rows])
+    lengths = [float(len(result["ids"])) for result in results]
+    what = "tokens of the free-running answer, end included"
+    found = [
+        _accuracy(values, rows, seed),
+        _nll(results, seed),
+        _mean("answer_tokens", lengths, seed, what),
+    ]
+    return Scored(measurements=_by_name(found), correct=_correct(values), predictions=answers)
+
+
+def _of_windows(results: Sequence[Mapping[str, Any]], seed: int) -> Scored:
+    """Return numbers per token; those of a window resemble each other, so windows are drawn."""
+    losses = [[float(loss) for loss in result["losses"]] for result in results]
+    hits = [[int(hit) for hit in result["hits"]] for result in results]
+    lengths = [len(window) for window in losses]
+    n = sum(lengths)
+    loss = sum(map(sum, losses)) / n
+    low, high = bootstrap_ratio([sum(window) for window in losses], lengths, seed=seed)
+    share = bootstrap_ratio([sum(window) for window in hits], lengths, seed=seed)
+    drawn = f"{n} tokens in {len(losses)} windows of text; bootstrap over windows"
+    told = {
+        "accuracy": (sum(map(sum, hits)) / n, share, "tokens that were the likeliest"),
+        "nll": (loss, (low, high), "negative log-likelihood per token"),
+        "perplexity": (math.exp(loss), (math.exp(low), math.exp(high)), "exp of the nll per token"),
+    }
+    found = [
+        Measurement(
+            metric=metric,
+            unit=metric_unit(metric),
+            value=value,
+            n=n,
+            ci95=interval,
+            method=f"{what}, {drawn}",
+        )
+        for metric, (value, interval, what) in told.items()
+    ]
+    correct = "".join(str(hit) for window in hits for hit in window)
+    return Scored(measurements=_by_name(found), correct=correct, predictions=[])
+
+
+def _by_name(found: Sequence[Measurement]) -> dict[str, Measurement]:
+    return {measurement.metric: measurement for measurement in found}
+
+
+def _correct(values: Sequence[float]) -> str:
+    return "".join("1" if value == 1 else "0" for value in values)
+
+
+def _how(kind: Kind, rule: AnswerRule) -> str:
+    """Return how answers are judged, for people."""
+    if kind == "classification":
+        return "label of highest likelihood"
+    if kind == "choice":
+        divided = {"sum": "", "per-token": " per token", "per-character": " per character"}
+        return f"option of highest log-likelihood{divided[rule.metric]}"
+    named = {"": "exact match", "exact": "exact match", "f1": "F1 over words (SQuAD)"}
+    first = f", after extracting {rule.extract!r}" if rule.extract else ""
+    return f"greedy, {named.get(rule.metric, rule.metric)}{first}"
+
+
+def _accuracy(values: Sequence[float], rows: RowSet, seed: int) -> Measurement:
+    """Return the mean of the rows' values; their interval is Wilson's where all are 0 or 1."""
+    is_share = all(value in (0.0, 1.0) for value in values)
+    n = len(values)
+    interval = (
+        wilson_interval(round(sum(values)), n) if is_share else bootstrap_mean(values, seed=seed)
+    )
+    name = "Wilson interval" if is_share else "bootstrap over rows"
     return Measurement(
         metric="accuracy",
         unit=metric_unit("accuracy"),
-        value=sum(hits) / len(hits),
-        n=len(hits),
-        ci95=wilson_interval(sum(hits), len(hits)),
-        method=f"{rule} on the built model; Wilson interval",
+        value=sum(values) / n,
+        n=n,
+        ci95=interval,
+        method=f"{_how(rows.kind, rows.rule)} on the built model; {name}",
     )
+
+
+def _nll(results: Sequence[Mapping[str, Any]], seed: int) -> Measurement:
+    what = "negative log-likelihood of the reference's deciding tokens, mean over rows"
+    return _mean("nll", [float(result["nll"]) for result in results], seed, what)
 
 
 def _macro_f1(references: Sequence[int], predictions: Sequence[int], seed: int) -> Measurement:

@@ -87,7 +87,7 @@ def latency_job(
     rules = workload.rows
     indices = block_rows(len(rules.rows), round_number=round_number, per_block=requests_per_block)
     work = {
-        "rows": child_rows([rules.rows[i] for i in indices], kind=rules.kind),
+        "rows": child_rows([rules.rows[i] for i in indices], rules),
         "warm_up": {
             "least": settings.warm_up_least,
             "most": settings.warm_up_most,

@@ -23,6 +23,9 @@ _ON_NVIDIA = ("cuda", "NvTensorRtRtx")
 # No package takes more; with it a window is too long when its counter could have gone round.
 _MOST_WATTS = 500.0
 _MICRO, _MILLI = 1e-6, 1e-3
+# NVIDIA's counter advances in steps of up to a tenth of a second (an H200's stood still for
+# 61 ms of work), so that a window of a second is told to within a tenth.
+_NVIDIA_WINDOW_S = 1.0
 _NO_NVML = (
     "NVIDIA's counters are read through NVML, whose module pynvml is not installed"
     " (pip install nvidia-ml-py)"
@@ -71,6 +74,11 @@ class Meters:
         with self._reason("energy"):
             self._energy = _Energy(provider, root, self._nvidia)
 
+    @property
+    def window_s(self) -> float:
+        """Shortest time that the energy counters can tell, 0 where any will do."""
+        return _NVIDIA_WINDOW_S if self._energy is not None and self._nvidia is not None else 0.0
+
     def start(self) -> None:
         """Read the energy counters; call it last before the first timed request."""
         if self._energy is None:
@@ -82,7 +90,7 @@ class Meters:
             self._before = self._energy.read(self._number)
 
     def stop(self, seconds: float) -> dict[str, Any]:
-        """Return what the counters say; call it first after the last timed request.
+        """Return what the counters say; call it first after the last request of the window.
 
         Args:
             seconds: since ``start``.

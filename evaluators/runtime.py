@@ -17,6 +17,7 @@ from autotune.errors import (
     RunError,
     WorkerError,
 )
+from autotune.kinds import is_decision
 from autotune.plain import to_plain
 from autotune.targets import Executor, Job, JobResult, libraries_script
 from autotune.task import EvaluationRow, RowSet, decision_plan
@@ -51,18 +52,39 @@ def _refusal(kind: str, message: str, model: BuiltModel) -> AutotuneError:
     )
 
 
-def child_rows(rows: Sequence[EvaluationRow], *, kind: str) -> list[dict[str, Any]]:
-    """Return rows as the child reads them; only generation makes tokens of its own."""
+def child_rows(rows: Sequence[EvaluationRow], rules: RowSet) -> list[dict[str, Any]]:
+    """Return rows as the child reads them; a decision makes no tokens of its own.
+
+    Args:
+        rows: to send.
+        rules: how they are decided; its own rows do not matter.
+    """
     return [
         {
             "prompt": row.prompt,
             "prompt_ids": list(row.prompt_ids),
             "answer_ids": list(row.answer_ids),
             "reference": row.reference,
-            "new_tokens": len(row.answer_ids) if kind == "generation" else 0,
+            "new_tokens": 0 if is_decision(rules.kind) else len(row.answer_ids),
+            **_options(row, rules),
         }
         for row in rows
     ]
+
+
+def _options(row: EvaluationRow, rules: RowSet) -> dict[str, Any]:
+    """Return the options of a multiple choice and what their log-likelihoods are divided by."""
+    if rules.kind != "choice":
+        return {}
+    divisors = {
+        "sum": [1.0] * len(row.options),
+        "per-token": [float(len(ids)) for ids in row.option_ids],
+        "per-character": [float(len(text)) for text in row.options],
+    }
+    return {
+        "option_ids": [list(ids) for ids in row.option_ids],
+        "divisors": divisors[rules.rule.metric],
+    }
 
 
 def child_job(
@@ -86,13 +108,13 @@ def child_job(
         log_path: where its output goes; empty discards it.
         what: first words of the job's name.
     """
-    is_choice = rules.kind == "classification"
+    has_labels = rules.kind == "classification"
     payload = {
         "model_dir": str(model.path),
         "provider": model.provider,
         "libraries": libraries_script(model.provider),
         "threads": threads,
-        "plan": to_plain(decision_plan(rules.label_ids)) if is_choice else None,
+        "plan": to_plain(decision_plan(rules.label_ids)) if has_labels else None,
         "label_ids": [list(ids) for ids in rules.label_ids],
         "eos_ids": list(rules.eos_ids),
         **work,

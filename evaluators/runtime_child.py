@@ -12,18 +12,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
-import itertools
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 
 def _loaded(file: Path) -> ModuleType:
@@ -36,7 +32,10 @@ def _loaded(file: Path) -> ModuleType:
     return module
 
 
-_METERS, _USAGE = (_loaded(Path(__file__).with_name(name)) for name in ("meters.py", "usage.py"))
+_METERS, _SCORING, _USAGE, _WARM_UP = (
+    _loaded(Path(__file__).with_name(f"{name}.py"))
+    for name in ("meters", "scoring", "usage", "warm_up")
+)
 # Model.device_type where it is not the provider's own name (onnxruntime-genai 0.18).
 _DEVICE_TYPES = {"dml": "DirectML"}
 # Sampling defaults travel with a model (generation_config.json); they must not decide here.
@@ -129,49 +128,6 @@ class Runtime:
         return self._og.Generator(self._model, parameters)
 
 
-def _log_normaliser(logits: Any) -> float:
-    """Return log(sum(exp(logits))) over the vocabulary, in float64."""
-    top = float(logits.max())
-    if not np.isfinite(top):
-        raise RefusedError("not_finite", "the model's logits are not finite numbers")
-    return top + float(np.log(np.exp(logits - logits.dtype.type(top)).sum(dtype=np.float64)))
-
-
-def _append(generator: Any, tokens: list[int]) -> None:
-    generator.append_tokens(np.asarray(tokens, dtype=np.int32))
-
-
-class Decision:
-    """The shipped rule of classification: walk the trie of label tokens once.
-
-    ``nodes`` are prefixes shared by labels (the first is the prompt itself), ``depths``
-    says how many leading tokens decide each label (``autotune.task.trie``).
-    """
-
-    def __init__(self, plan: dict[str, Any], label_ids: list[list[int]]) -> None:
-        # Sorted prefixes are in depth-first order: each costs one token after a rewind.
-        self._nodes: list[list[int]] = sorted(plan["nodes"])
-        self.longest = max(map(len, self._nodes))
-        self.n_labels = len(label_ids)
-        self._reads: list[list[tuple[int, int]]] = [[] for _ in self._nodes]
-        for label, (ids, depth) in enumerate(zip(label_ids, plan["depths"], strict=True)):
-            for length in range(depth):
-                self._reads[self._nodes.index(ids[:length])].append((label, ids[length]))
-
-    def scores(self, generator: Any, n_prompt: int) -> list[float]:
-        """Return each label's log-likelihood in nats; the prompt has been appended."""
-        totals = [0.0] * self.n_labels
-        for node, reads in zip(self._nodes, self._reads, strict=True):
-            if node:
-                generator.rewind_to(n_prompt + len(node) - 1)
-                _append(generator, node[-1:])
-            logits = generator.get_logits()[0, -1]
-            normaliser = _log_normaliser(logits)
-            for label, token in reads:
-                totals[label] += float(logits[token]) - normaliser
-        return totals
-
-
 def _check_tokens(runtime: Runtime, rows: list[dict[str, Any]]) -> None:
     """Refuse a tokenizer that reads a prompt differently from the one that trained."""
     for row in rows:
@@ -184,58 +140,25 @@ def _check_tokens(runtime: Runtime, rows: list[dict[str, Any]]) -> None:
             )
 
 
-def score_labels(runtime: Runtime, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
-    """Return the chosen label (ties to the lower index), all scores and the reference's NLL."""
-    n_prompt = len(row["prompt_ids"])
-    generator = runtime.generator(length=n_prompt + max(1, decision.longest))
-    _append(generator, row["prompt_ids"])
-    scores = decision.scores(generator, n_prompt)
-    best = max(range(len(scores)), key=scores.__getitem__)
-    return {"predicted": best, "scores": scores, "nll": -scores[row["reference"]]}
-
-
-def score_answer(
-    runtime: Runtime, row: dict[str, Any], *, eos_ids: list[int], max_new: int, with_nll: bool
-) -> dict[str, Any]:
-    """Return the free-running greedy answer and, by teacher forcing, the reference's NLL."""
-    n_prompt, answer = len(row["prompt_ids"]), row["answer_ids"]
-    generator = runtime.generator(length=n_prompt + max(max_new, len(answer)))
-    _append(generator, row["prompt_ids"])
-    first = generator.get_logits()[0, -1].copy()
-    ids: list[int] = []
-    while len(ids) < max_new and not generator.is_done():
-        generator.generate_next_token()
-        ids.append(int(generator.get_next_tokens()[0]))
-        if ids[-1] in eos_ids:
-            break
-    text = runtime.tokenizer.decode([i for i in ids if i not in eos_ids]) if ids else ""
-    result: dict[str, Any] = {"ids": ids, "text": text}
-    if with_nll:
-        generator.rewind_to(n_prompt)
-        nll = _log_normaliser(first) - float(first[answer[0]])
-        for before, token in itertools.pairwise(answer):
-            _append(generator, [before])
-            logits = generator.get_logits()[0, -1]
-            nll += _log_normaliser(logits) - float(logits[token])
-        result["nll"] = nll
-    return result
-
-
-def score(runtime: Runtime, request: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
-    """Score every row of ``request["score"]``, in order."""
+def score(runtime: Runtime, request: dict[str, Any], labels: Any) -> dict[str, Any]:
+    """Score every row of ``request["score"]``, in order, as the kind of the task asks."""
     work, rows = request["score"], request["score"]["rows"]
     _check_tokens(runtime, rows)
     rules = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
     start = time.perf_counter()
-    if decision is not None:
-        results = [score_labels(runtime, row, decision) for row in rows]
+    if work["kind"] in ("classification", "choice"):
+        results = _SCORING.score_decisions(runtime, rows, labels)
+    elif work["kind"] == "perplexity":
+        results = [_SCORING.score_window(runtime, row) for row in rows]
     else:
-        results = [score_answer(runtime, row, with_nll=work["nll"], **rules) for row in rows]
+        results = [
+            _SCORING.score_answer(runtime, row, with_nll=work["nll"], **rules) for row in rows
+        ]
     return {"rows": results, "seconds": time.perf_counter() - start}
 
 
-def request_labels(runtime: Runtime, row: dict[str, Any], decision: Decision) -> tuple[float, ...]:
-    """Make one classification request; return (seconds to the answer,) twice: it is one token."""
+def request_decision(runtime: Runtime, row: dict[str, Any], decision: Any) -> tuple[float, ...]:
+    """Decide one request; return (seconds to the answer,) twice: it is one token."""
     start = time.perf_counter()
     ids = runtime.tokenizer.encode(row["prompt"])
     generator = runtime.generator(length=len(ids) + max(1, decision.longest))
@@ -266,29 +189,10 @@ def request_answer(runtime: Runtime, row: dict[str, Any]) -> tuple[float, ...]:
     return total, first - start
 
 
-def _warm_up(
-    request: Callable[[dict[str, Any]], tuple[float, ...]],
-    row: dict[str, Any],
-    rules: dict[str, Any],
-    hopeless_s: float,
-) -> list[float]:
-    """Repeat ``row`` until the last three running medians agree, or all are hopeless."""
-    seconds: list[float] = []
-    medians: list[float] = []
-    while len(seconds) < rules["most"]:
-        seconds.append(request(row)[0])
-        medians.append(sorted(seconds)[len(seconds) // 2])
-        last = medians[-3:]
-        settled = max(last) <= min(last) * (1 + rules["tolerance"])
-        if len(seconds) >= rules["least"] and (settled or min(seconds) > hopeless_s):
-            break
-    return seconds
-
-
-def latency(
-    runtime: Runtime, request: dict[str, Any], decision: Decision | None, meters: Any
-) -> dict[str, Any]:
+def latency(runtime: Runtime, request: dict[str, Any], labels: Any, meters: Any) -> dict[str, Any]:
     """Time one block between the meters: a cold request, the warm-up, then every row once.
+
+    A device also meets every prompt length before it is timed.
 
     Where the first few show the model hopelessly slow, no more than those.
     """
@@ -296,8 +200,15 @@ def latency(
     hopeless_s = work["hopeless_s"] or float("inf")
     _check_tokens(runtime, rows)
 
+    decisions = [_SCORING.decision_of(row, labels) for row in rows]
+    for row, decision in zip(rows, decisions, strict=True):
+        row["decision"] = decision  # made before the clock runs, as a server does
+
     def one(row: dict[str, Any]) -> tuple[float, ...]:
-        return request_labels(runtime, row, decision) if decision else request_answer(runtime, row)
+        decision = row["decision"]
+        if decision is None:
+            return request_answer(runtime, row)
+        return request_decision(runtime, row, decision)
 
     # The longest row makes the buffers as large as any request of the block needs them.
     longest = max(rows, key=lambda row: len(row["prompt_ids"]) + row["new_tokens"])
@@ -305,15 +216,25 @@ def latency(
     gc.disable()
     try:
         cold_s = one(longest)[0]
-        warm_up = _warm_up(one, longest, work["warm_up"], hopeless_s)
+        warm_up = _WARM_UP.settle(one, longest, work["warm_up"], hopeless_s)
+        lengths = []
+        if request["provider"] != "cpu" and min(warm_up) <= hopeless_s:
+            seen = len(longest["prompt_ids"])
+            lengths = _WARM_UP.first_of_each_length(one, rows, seen=seen, settled_s=warm_up[-1])
         before = _USAGE.read_usage()
         meters.start()
         began = time.perf_counter()
         timed = [one(row) for row in rows[:_LOOK]]
         if min([*warm_up, *(total for total, _ in timed)]) <= hopeless_s:
             timed += [one(row) for row in rows[_LOOK:]]
-        metered = meters.stop(time.perf_counter() - began)
         used = _USAGE.used_since(before)
+        # The same requests again, untimed, until the counters can tell.
+        rounds = 1
+        while len(timed) == len(rows) and time.perf_counter() - began < meters.window_s:
+            for row in rows:
+                one(row)
+            rounds += 1
+        metered = meters.stop(time.perf_counter() - began)
     finally:
         gc.enable()
     rows = rows[: len(timed)]
@@ -321,6 +242,7 @@ def latency(
     return {
         "cold_s": cold_s,
         "warm_up_s": warm_up,
+        "new_length_s": lengths,
         "total_s": [total for total, _ in timed],
         "ttft_s": [first for _, first in timed],
         "tpot_s": [(t - f) / n for (t, f), n in zip(timed, further, strict=True) if n],
@@ -328,6 +250,7 @@ def latency(
         "prompt_tokens": [len(row["prompt_ids"]) for row in rows],
         "peak_bytes": _USAGE.peak_bytes(),
         "pss_bytes": _USAGE.pss_bytes(),
+        "metered_rounds": rounds,
         **used,
         **metered,
     }
@@ -348,7 +271,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         folder=Path(request["model_dir"]), provider=request["provider"], threads=threads
     )
     tasks = Path("/proc/self/task")
-    decision = Decision(request["plan"], request["label_ids"]) if request["plan"] else None
+    labels = None
+    if request["plan"]:
+        labels = _SCORING.Decision(request["plan"], request["label_ids"])
     result: dict[str, Any] = {
         "load_s": runtime.load_s,
         "device_type": runtime.device_type,
@@ -357,9 +282,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         if work:
-            result["latency"] = latency(runtime, request, decision, meters)
+            result["latency"] = latency(runtime, request, labels, meters)
         if request.get("score"):
-            result["score"] = score(runtime, request, decision)
+            result["score"] = score(runtime, request, labels)
+    except FloatingPointError as error:
+        raise RefusedError("not_finite", str(error)) from error
     except (RuntimeError, MemoryError) as error:
         raise _named(error, "run_failed") from error
     return result

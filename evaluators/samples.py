@@ -33,8 +33,9 @@ _NOT_HERE = "not measurable here"
 # Compared as it stands: numbers of other counters are other numbers.
 _GROSS = (
     "gross energy, nothing subtracted, read once before and once after the timed requests of a"
-    " process and divided by their number (their generated tokens), mean over processes with"
-    " the bootstrap over them; counters:"
+    " process (repeated for a second where a device's counter advances in steps) and divided by"
+    " their number (their generated tokens), mean over processes with the bootstrap over them;"
+    " counters:"
 )
 
 
@@ -46,6 +47,7 @@ class LatencyBlocks:
         timed: seconds per request by metric.
         load_s: seconds to load model and tokenizer, imports left out.
         cold_s: seconds of the first request, which is in no other number.
+        new_length_s: seconds of the first request of each further prompt length, on devices.
         peak_bytes: highest resident set after the timed requests, where known.
         threads: of ONNX Runtime.
         interruptions: involuntary context switches during the timed requests.
@@ -61,6 +63,7 @@ class LatencyBlocks:
     timed: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
     load_s: list[float] = field(default_factory=list)
     cold_s: list[float] = field(default_factory=list)
+    new_length_s: list[tuple[float, ...]] = field(default_factory=list)
     peak_bytes: list[float] = field(default_factory=list)
     threads: int = 0
     interruptions: int = 0
@@ -80,6 +83,8 @@ class LatencyBlocks:
                 self.timed.setdefault(metric, []).append(tuple(block[key]))
         self.load_s.append(value["load_s"])
         self.cold_s.append(block["cold_s"])
+        if block["new_length_s"]:
+            self.new_length_s.append(tuple(block["new_length_s"]))
         if block["peak_bytes"] is not None:
             self.peak_bytes.append(float(block["peak_bytes"]))
         self.threads = value["threads"]
@@ -91,7 +96,11 @@ class LatencyBlocks:
     def _add_meters(self, block: Mapping[str, Any]) -> None:
         energy, memory = block["energy"], block["device_memory"]
         if energy is not None:
-            shares = {"energy": len(block["total_s"]), "energy_per_token": sum(block["new_tokens"])}
+            rounds = block["metered_rounds"]
+            shares = {
+                "energy": len(block["total_s"]) * rounds,
+                "energy_per_token": sum(block["new_tokens"]) * rounds,
+            }
             for metric, n in shares.items():
                 if n:
                     self.joules.setdefault(metric, []).append(energy["joules"] / n)
@@ -123,6 +132,8 @@ class LatencyBlocks:
             result |= _percentiles(metric, blocks, seed=seed, how=how)
         cold_s = sorted(self.cold_s)[len(self.cold_s) // 2]
         result["load"] = _load(self.load_s, f"median first request {cold_s:.4g} s", seed=seed)
+        if self.new_length_s:
+            result["new_length"] = _new_length(self.new_length_s, seed=seed)
         if self.peak_bytes:
             result["memory"] = _memory(self.peak_bytes)
         if self.device_bytes and "device_memory" not in self.gaps:
@@ -163,6 +174,20 @@ def _load(seconds: Sequence[float], note: str, *, seed: int) -> Measurement:
         ci95=hierarchical_bootstrap(blocks, 0.5, seed=seed) if len(blocks) > 1 else None,
         blocks=blocks,
         method=f"median seconds to load model and tokenizer, imports left out; {note}",
+    )
+
+
+def _new_length(blocks: Blocks, *, seed: int) -> Measurement:
+    seconds = [second for block in blocks for second in block]
+    return Measurement(
+        metric="new_length",
+        unit=metric_unit("new_length"),
+        value=percentile(seconds, 0.5) or seconds[0],
+        n=len(seconds),
+        ci95=hierarchical_bootstrap(blocks, 0.5, seed=seed) if len(blocks) > 1 else None,
+        blocks=tuple(blocks),
+        method="median seconds of a process's first request of a prompt length, after the warm-up"
+        " with another; in no other number",
     )
 
 

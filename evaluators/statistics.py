@@ -24,6 +24,7 @@ __all__ = [
     "SpeedVerdict",
     "accuracy_difference",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "compare_latency",
     "hierarchical_bootstrap",
     "macro_f1",
@@ -138,6 +139,26 @@ def bootstrap_mean(
     values = np.asarray(samples, dtype=np.float64)
     rng = np.random.default_rng(seed)
     return _interval(values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1))
+
+
+def bootstrap_ratio(
+    totals: Sequence[float], sizes: Sequence[float], *, seed: int, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Return the 95 % interval of sum(totals) / sum(sizes), their pairs drawn together.
+
+    For means over the members of groups (tokens of windows) that resemble each other.
+
+    Raises:
+        ValueError: no groups, different numbers of both, or an empty group.
+    """
+    if len(totals) != len(sizes) or not sizes or min(sizes) <= 0:
+        raise ValueError(
+            f"a ratio needs a size above 0 for each total, got {len(totals)} and {len(sizes)}"
+        )
+    above, below = (np.asarray(values, dtype=np.float64) for values in (totals, sizes))
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(above), size=(resamples, len(above)))
+    return _interval(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from autotune.kinds import is_decision
 from autotune.plain import digest
 from autotune.task import RowSet
 
@@ -44,17 +45,18 @@ def make_workload(rows: RowSet, *, n: int = 64, seed: int) -> Workload:
 
 def workload_digest(rows: RowSet) -> str:
     """Return the hex digest of what decides the cost of these requests, in this order."""
-    is_choice = rows.kind == "classification"
+    has_labels = rows.kind == "classification"
     return digest(
         {
             "schema": _SCHEMA,
             "kind": rows.kind,
-            "label_ids": [list(ids) for ids in rows.label_ids] if is_choice else [],
+            "label_ids": [list(ids) for ids in rows.label_ids] if has_labels else [],
             "requests": [
                 {
                     "prompt": row.prompt,
                     "prompt_ids": list(row.prompt_ids),
-                    "new_tokens": 0 if is_choice else len(row.answer_ids),
+                    "new_tokens": 0 if is_decision(rows.kind) else len(row.answer_ids),
+                    **({"options": row.option_ids} if row.option_ids else {}),
                 }
                 for row in rows.rows
             ],

@@ -1,17 +1,19 @@
 """Passes: steps that turn artifacts into artifacts, and the store that keeps them."""
 
-from .architectures import EXPORTABLE, read_architecture
+from .architectures import EXPORTABLE, layer_names, read_architecture
 from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
 from .gguf import ImportGguf
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
+from .module_roles import translated
 from .produce import Produced, pass_key, produce
 from .pruning import Stored, chosen_to_go, prune, stored_artifacts
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
 from .store import ArtifactStore, Origin, default_root
+from .training_device import training_device
 from .wheels import WheelSpec, parse_wheel_spec, unpack_wheel
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "content_digest",
     "default_root",
     "folder_artifact",
+    "layer_names",
     "parse_wheel_spec",
     "pass_class",
     "pass_key",
@@ -45,5 +48,7 @@ __all__ = [
     "read_manifest",
     "resolve_model",
     "stored_artifacts",
+    "training_device",
+    "translated",
     "unpack_wheel",
 ]

@@ -20,7 +20,7 @@ from .examples import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["answer_losses", "row_losses"]
+__all__ = ["answer_losses", "losses_at", "on_device", "row_losses"]
 
 _BATCH = 32
 
@@ -34,11 +34,25 @@ def answer_losses(model: PreTrainedModel, batch: Sequence[Example]) -> torch.Ten
         for row, example in enumerate(batch)
         for position in range(example.answer_start, len(example.ids))
     ]
-    ids = torch.tensor(padded, device=model.device)
-    rows, positions = torch.tensor(places, device=model.device).T
+    ids = on_device(model.device, torch.tensor(padded))
+    rows, positions = on_device(model.device, torch.tensor(places).T.contiguous())
+    return losses_at(model, ids, rows, positions)
+
+
+def losses_at(
+    model: PreTrainedModel, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor
+) -> torch.Tensor:
+    """Return the loss of the tokens of ``ids`` (batch, seq) at these places: (n,), float32."""
     with _head_on(model, rows, positions - 1):
         logits = model(input_ids=ids, use_cache=False).logits
     return nn.functional.cross_entropy(logits.float(), ids[rows, positions], reduction="none")
+
+
+def on_device(device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+    """Return ``tensor`` there; a GPU fetches it by itself while the next kernels are queued."""
+    if device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def row_losses(model: PreTrainedModel, examples: Sequence[Example]) -> list[float]:
@@ -52,8 +66,9 @@ def row_losses(model: PreTrainedModel, examples: Sequence[Example]) -> list[floa
             batch = [examples[i] for i in indices]
             sizes = [len(example.ids) - example.answer_start for example in batch]
             parts = torch.split(answer_losses(model, batch), sizes)
-            for i, part in zip(indices, parts, strict=True):
-                losses[i] = part.sum().item()
+            sums: list[float] = torch.stack([part.sum() for part in parts]).tolist()
+            for i, value in zip(indices, sums, strict=True):
+                losses[i] = value
     return losses
 
 

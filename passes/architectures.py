@@ -20,6 +20,7 @@ __all__ = [
     "EXPORTABLE",
     "SOURCE",
     "check_exportable",
+    "layer_names",
     "read_architecture",
     "read_json",
     "safetensors_shapes",
@@ -59,6 +60,7 @@ EXPORTABLE = (
 # The cap of the format itself: https://github.com/huggingface/safetensors#format
 _HEADER_CAP = 100_000_000
 _HEADS = frozenset({"lm_head.weight", "output.weight"})
+_MATRIX = 2
 _INDEX = "model.safetensors.index.json"
 
 
@@ -103,6 +105,23 @@ def read_architecture(model_dir: Path) -> Architecture:
         tied_embeddings=tied,
         context_length=_positive(config, "max_position_embeddings", where=model_dir),
         parameters=sum(math.prod(shape) for shape in counted.values()),
+    )
+
+
+def layer_names(model_dir: Path) -> list[str]:
+    """Return the full names of the model's matrices, embeddings and head left out.
+
+    Raises:
+        ModelSourceError: as ``read_architecture``.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(model_dir):
+        shapes |= safetensors_shapes(file)
+    vocab_size = _positive(read_json(model_dir / "config.json"), "vocab_size", where=model_dir)
+    return sorted(
+        key.removesuffix(".weight")
+        for key, shape in shapes.items()
+        if key.endswith(".weight") and len(shape) == _MATRIX and shape[0] != vocab_size
     )
 
 

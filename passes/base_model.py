@@ -1,4 +1,4 @@
-"""Base models for training and merging, and what this machine computes them in.
+"""Base models for training and merging.
 
 For worker processes: importing this module imports torch. A model is loaded once
 per worker and kept frozen; whoever adds an adapter to it takes the adapter off.
@@ -6,11 +6,6 @@ per worker and kept frozen; whoever adds an adapter to it takes the adapter off.
 
 from __future__ import annotations
 
-import functools
-import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,100 +14,24 @@ from torch import nn
 
 from autotune.candidate import Method
 from autotune.errors import UsageError
-from autotune.targets import usable_cores
+
+from .compute import Compute, give_back_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = [
-    "Compute",
-    "checkpoint_compute",
     "head_of",
     "load_model",
+    "make_room",
     "quiet_transformers",
     "set_training",
     "training_base",
-    "training_compute",
-    "use_all_cores",
 ]
 
-# bfloat16 rounds coarser, so it has to be clearly faster; real ratios lie far from this.
-_WORTHWHILE = 1.3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compute:
-    """Device and data type of the frozen weights, and why they were chosen."""
-
-    device: str
-    dtype: torch.dtype
-    reason: str
-
-    @property
-    def dtype_name(self) -> str:
-        """``float32``, ``bfloat16``."""
-        return str(self.dtype).removeprefix("torch.")
-
-
-def checkpoint_compute(compute: Compute, dtype_name: str) -> Compute:
-    """Return ``compute`` with the data type that a checkpoint was trained in."""
-    dtype: torch.dtype = getattr(torch, dtype_name)
-    return replace(compute, dtype=dtype, reason="the checkpoint was trained in it")
-
-
-@functools.cache
-def training_compute() -> Compute:
-    """Return what to train in here: the faster of bfloat16 and float32.
-
-    On a CPU the two are timed, since instructions alone do not tell: AVX512_BF16 runs
-    at twice the rate of float32 on one make and at half of it on another, AMX at four
-    times. float16 is never chosen: CPUs emulate its products (300 times slower than
-    float32), and it needs loss scaling.
-    """
-    if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Compute(device="cuda", dtype=torch.bfloat16, reason="the GPU has bfloat16")
-        return Compute(device="cuda", dtype=torch.float32, reason="the GPU lacks bfloat16")
-    single, half = (_product_rate(dtype) for dtype in (torch.float32, torch.bfloat16))
-    dtype = torch.bfloat16 if half > _WORTHWHILE * single else torch.float32
-    reason = (
-        f"matrix products reach {single / 1e9:.0f} GFLOP/s in float32 and"
-        f" {half / 1e9:.0f} in bfloat16 on one core here"
-    )
-    return Compute(device="cpu", dtype=dtype, reason=reason)
-
-
-def _product_rate(dtype: torch.dtype) -> float:
-    """Return operations per second of one core in a training-sized product: the best of a few."""
-    rows, inner, columns = 256, 512, 512
-    x = torch.ones(rows, inner, dtype=dtype)
-    weight = torch.ones(columns, inner, dtype=dtype)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        seconds = min(_seconds(lambda: nn.functional.linear(x, weight)) for _ in range(12))
-    finally:
-        torch.set_num_threads(threads)
-    return 2 * rows * inner * columns / seconds
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def use_all_cores() -> int:
-    """Let torch use every core that this process may keep busy; return how many threads.
-
-    ``OMP_NUM_THREADS`` lowers it.
-    """
-    threads = max(1, int(usable_cores()))
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    if limit.isdigit():
-        threads = max(1, min(threads, int(limit)))
-    torch.set_num_threads(threads)
-    return threads
+# A base that takes more of the GPU than this does not stay there between trainings: the
+# graphs that are built and measured in between need the room.
+_STAYS_BELOW = 1 / 8
 
 
 def quiet_transformers() -> None:
@@ -133,28 +52,65 @@ def load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     return _frozen(model)
 
 
+_NO_MASK = "sdpa-without-mask"
 # One entry: a worker trains adapters of one model, and two copies could exhaust memory.
-_LOADED: dict[tuple[str, Method, Compute], PreTrainedModel] = {}
+_LOADED: dict[tuple[str, Method, Compute, bool], PreTrainedModel] = {}
 
 
-def training_base(path: Path, method: Method, compute: Compute) -> PreTrainedModel:
+def training_base(
+    path: Path, method: Method, compute: Compute, *, double_quant: bool = True
+) -> PreTrainedModel:
     """Return the frozen base for training with ``method``; loaded once per process.
+
+    ``double_quant`` rounds the scales of a 4-bit base too.
 
     Raises:
         UsageError: qlora without bitsandbytes.
     """
-    key = (str(path.resolve()), method, compute)
+    key = (str(path.resolve()), method, compute, double_quant)
     if key not in _LOADED:
         _LOADED.clear()
         if method == "qlora":
-            _LOADED[key] = _load_nf4(path, compute)
+            _LOADED[key] = _load_nf4(path, compute, double_quant=double_quant)
         else:
             _LOADED[key] = load_model(path, compute.dtype)
             nn.Module.to(_LOADED[key], compute.device)
+        _leave_masks_out(_LOADED[key])
     return _LOADED[key]
 
 
-def _load_nf4(path: Path, compute: Compute) -> PreTrainedModel:
+def _leave_masks_out(model: PreTrainedModel) -> None:
+    """Have ``model`` compute causal attention without building a mask, where it needs none.
+
+    transformers otherwise looks at each batch for several sequences in a row, which on a GPU
+    waits for the device at every step, and takes a mask and other kernels inside a recording.
+    Batches here are padded on the right and have no mask (``answer_loss``).
+    """
+    from transformers import AttentionInterface  # noqa: PLC0415 - takes seconds
+    from transformers.integrations.sdpa_attention import (  # noqa: PLC0415 - same
+        sdpa_attention_forward,
+    )
+
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    is_sdpa = config._attn_implementation == "sdpa"  # noqa: SLF001 - transformers has no other name for it
+    if is_sdpa and kinds == {"full_attention"} and not getattr(config, "sliding_window", None):
+        # A name that no mask function is registered for gets none (masking_utils).
+        AttentionInterface.register(_NO_MASK, sdpa_attention_forward)
+        config._attn_implementation = _NO_MASK  # noqa: SLF001 - same
+
+
+def make_room(device: torch.device) -> None:
+    """Leave a GPU to others: forget a large base, and return what torch keeps for later."""
+    if device.type != "cuda":
+        return
+    held = torch.cuda.memory_allocated(device)
+    if held > _STAYS_BELOW * torch.cuda.get_device_properties(device).total_memory:
+        _LOADED.clear()
+    give_back_memory()
+
+
+def _load_nf4(path: Path, compute: Compute, *, double_quant: bool) -> PreTrainedModel:
     try:
         import bitsandbytes  # noqa: F401, PLC0415 - asked here for a clear answer
     except ImportError as error:
@@ -168,7 +124,7 @@ def _load_nf4(path: Path, compute: Compute) -> PreTrainedModel:
     quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # transformers leaves it untyped
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
+        bnb_4bit_use_double_quant=double_quant,
         bnb_4bit_compute_dtype=compute.dtype,
     )
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.candidate import AdapterConfig
+from autotune.candidate import AdapterConfig, Schedule
 from autotune.errors import DataError
 
 __all__ = ["Example", "StepPlan", "read_examples"]
@@ -71,6 +71,8 @@ class StepPlan:
         learning_rate: peak.
         warmup: share of all steps over which the rate rises linearly, in [0, 1).
         seed: of the order.
+        schedule: of the rate after the rise.
+        steps: of the whole training; None follows from ``epochs``.
     """
 
     lengths: tuple[int, ...]
@@ -79,6 +81,8 @@ class StepPlan:
     learning_rate: float
     warmup: float
     seed: int
+    schedule: Schedule = "cosine"
+    steps: int | None = None
 
     @classmethod
     def of(cls, adapter: AdapterConfig, examples: Sequence[Example]) -> StepPlan:
@@ -90,6 +94,8 @@ class StepPlan:
             learning_rate=adapter.learning_rate,
             warmup=adapter.warmup,
             seed=adapter.seed,
+            schedule=adapter.schedule,
+            steps=adapter.steps,
         )
 
     @property
@@ -100,20 +106,25 @@ class StepPlan:
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole training, at least 1."""
-        return max(1, round(self.epochs * self.steps_per_epoch))
+        return self.steps or max(1, round(self.epochs * self.steps_per_epoch))
 
     def steps_at(self, fraction: float) -> int:
         """Return the steps done at ``fraction`` of the training, at least 1."""
         return max(1, round(fraction * self.total_steps))
 
     def learning_rate_at(self, step: int) -> float:
-        """Return the rate of ``step``: linear rise, then a cosine down to a tenth of the peak."""
+        """Return the rate of ``step``: a linear rise, then what ``schedule`` says.
+
+        Cosine and line end at a tenth of the peak. All follow from the steps of the whole
+        training, so that those up to a smaller fraction are a true prefix.
+        """
         warmup_steps = round(self.warmup * self.total_steps)
         if step < warmup_steps:
             return self.learning_rate * (step + 1) / (warmup_steps + 1)
         progress = (step - warmup_steps) / (self.total_steps - warmup_steps)
-        cosine = (1 + math.cos(math.pi * progress)) / 2
-        return self.learning_rate * (_FINAL_RATE + (1 - _FINAL_RATE) * cosine)
+        left = {"cosine": (1 + math.cos(math.pi * progress)) / 2, "linear": 1 - progress}
+        share = left.get(self.schedule, 1.0)
+        return self.learning_rate * (_FINAL_RATE + (1 - _FINAL_RATE) * share)
 
     def batches(self, first: int, stop: int) -> Iterator[tuple[int, list[int]]]:
         """Yield each step from ``first`` up to but not including ``stop`` with its examples."""

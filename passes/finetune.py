@@ -44,6 +44,7 @@ class FinetunePass:
         "peft",
         "bitsandbytes",
         "device-class",
+        "training-device",
     )
 
     adapter: AdapterConfig
@@ -62,30 +63,38 @@ class FinetunePass:
 
         Returns:
             Facts: ``steps``, ``total_steps``, ``tokens`` and ``tokens_per_s`` (of the steps
-            made here, padding left out), ``losses`` (one per step since the start, nats per
-            answer token), ``probe_nll`` (mean over probe rows of the summed negative
-            log-likelihood of their answer tokens, nats; None without probe rows),
-            ``probe_rows``, ``dtype`` with ``dtype_reason``, ``device``, ``threads``,
-            ``parameters`` (trained) and ``seconds`` per part.
+            made here, padding left out), ``peak_share`` (of the rate that matrix products
+            reach here, ``peak_flops``, in operations per second), ``losses`` (one per step
+            since the start, nats per answer token), ``probe_nll`` (mean over probe rows of
+            the summed negative log-likelihood of their answer tokens, nats; None without
+            probe rows), ``probe_rows``, ``dtype`` with ``dtype_reason``, ``device`` with its
+            ``device_model``, ``threads``, ``rows_at_once`` and ``checkpointing`` with
+            ``fit_reason``, ``not_repeatable`` (why equal trainings may differ in the last
+            bits here; empty where they do not), ``replayed_shapes`` (recordings of a GPU's
+            work) with ``not_replayed`` (why there are none), ``parameters`` (trained) and
+            ``seconds`` per part.
 
         Raises:
             DivergedError: the loss is not finite.
             DataError: unusable examples.
+            HardwareError: a GPU that torch sees but cannot compute on.
             UsageError: a checkpoint of another training, or qlora without bitsandbytes.
         """
         watch = StopWatch()
-        from . import base_model, lora  # noqa: PLC0415 - imports torch
+        from . import base_model, compute, lora  # noqa: PLC0415 - imports torch
         from .answer_loss import row_losses  # noqa: PLC0415 - same
         from .training import Training  # noqa: PLC0415 - same
 
         watch.lap("import")
-        threads = base_model.use_all_cores()
+        threads = compute.use_all_cores()
         examples, probe = read_examples(inputs["data"] / "train.json")
-        compute = base_model.training_compute()
+        used = compute.training_compute()
         if "checkpoint" in inputs:
             state = json.loads((inputs["checkpoint"] / "state.json").read_text(encoding="utf-8"))
-            compute = base_model.checkpoint_compute(compute, state["dtype"])
-        base = base_model.training_base(inputs["model"], self.adapter.method, compute)
+            used = compute.checkpoint_compute(used, state["dtype"])
+        base = base_model.training_base(
+            inputs["model"], self.adapter.method, used, double_quant=self.adapter.double_quant
+        )
         watch.lap("load")
         with lora.adapted(base, self.adapter) as peft_model:
             training = Training(
@@ -101,21 +110,20 @@ class FinetunePass:
             watch.lap("probe")
             training.save(workdir)
             watch.lap("save")
-        return {
-            "steps": training.step,
-            "total_steps": training.plan.total_steps,
-            "tokens": training.tokens,
-            "tokens_per_s": training.tokens / training.seconds if training.tokens else None,
-            "losses": [round(loss, 5) for loss in training.losses],
+        facts = {
+            **training.facts(),
             "probe_nll": probe_nll,
             "probe_rows": len(probe),
-            "dtype": compute.dtype_name,
-            "dtype_reason": compute.reason,
-            "device": compute.device,
+            "dtype": used.dtype_name,
+            "dtype_reason": used.reason,
+            "device": used.device,
+            "device_model": used.model,
             "threads": threads,
-            "parameters": sum(weight.numel() for weight in training.weights.values()),
             "seconds": watch.seconds,
         }
+        del training, peft_model
+        base_model.make_room(base.device)
+        return facts
 
     def _mean_probe_nll(self, losses: list[float]) -> float | None:
         if not losses:

@@ -8,9 +8,10 @@ fewer passes over memory and keeps float32 master weights beside a bfloat16 base
 from __future__ import annotations
 
 import json
+import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,10 +21,11 @@ from peft.tuners.lora import Linear as PeftLinear
 from safetensors.torch import load_file
 from torch import nn
 
-from autotune.candidate import AdapterConfig, TargetModules
+from autotune.candidate import PARTS, AdapterConfig
 from autotune.errors import UsageError
 
 from .base_model import head_of
+from .replay import own_stream
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +39,7 @@ __all__ = [
     "target_names",
 ]
 
-_PARTS: dict[TargetModules, tuple[str, ...]] = {
+_PARTS: dict[str, tuple[str, ...]] = {
     "all-linear": ("",),
     "attention": ("attn", "attention"),
     "mlp": ("mlp", "feed_forward", "ffn"),
@@ -78,6 +80,48 @@ class _LowRankProduct(torch.autograd.Function):
         return grad_x, None, None, grad_a, grad_b, None
 
 
+class _LowRankProductOn4Bit(torch.autograd.Function):
+    """The same with W in 4 bits, which is rounded back for each product and not kept."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - torch passes them by position
+        ctx: Any,
+        x: torch.Tensor,
+        base: nn.Linear,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        a, b = lora_a.to(x.dtype), (lora_b * scaling).to(x.dtype)
+        inner = rows @ a.T
+        out: torch.Tensor = base(rows).addmm_(inner, b.T)
+        ctx.save_for_backward(rows, a, b, inner)
+        ctx.base, ctx.scaling = base, scaling
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        rows, a, b, inner = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])
+        grad_inner = grad_rows @ b
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            weight = _rounded_back(ctx.base).to(grad.dtype)
+            grad_x = (grad_rows @ weight).addmm_(grad_inner, a).view(*grad.shape[:-1], -1)
+        grad_a = (grad_inner.T @ rows).float()
+        grad_b = (grad_rows.T @ inner).float().mul_(ctx.scaling)
+        return grad_x, None, grad_a, grad_b, None
+
+
+def _rounded_back(base: nn.Linear) -> torch.Tensor:
+    from bitsandbytes.functional import dequantize_4bit  # noqa: PLC0415 - optional
+
+    weight: Any = base.weight
+    found: torch.Tensor = dequantize_4bit(weight.data.view(-1, 1), weight.quant_state)
+    return found
+
+
 class FastLinear(PeftLinear):
     """peft's LoRA layer with one adapter, never merged, computed in the base's data type."""
 
@@ -92,28 +136,57 @@ class FastLinear(PeftLinear):
             delta = nn.functional.linear(dropout(x), a.to(x.dtype))
             delta = nn.functional.linear(delta, (b * scaling).to(x.dtype))
             return cast("torch.Tensor", base(x) + delta)
+        if hasattr(base.weight, "quant_state"):
+            return _LowRankProductOn4Bit.apply(x, base, a, b, scaling)  # type: ignore[no-untyped-call, no-any-return]  # same
         return _LowRankProduct.apply(x, base.weight, base.bias, a, b, scaling)  # type: ignore[no-untyped-call, no-any-return]  # torch leaves apply untyped
 
 
-def target_names(model: PreTrainedModel, target: TargetModules) -> list[str]:
+def target_names(model: PreTrainedModel, target: str) -> list[str]:
     """Return the names of the linear layers that ``target`` means; never the head.
 
     The shortest names that mean them and no other: last parts where those suffice.
+
+    Args:
+        model: without adapters.
+        target: ``all-linear``, ``attention``, ``mlp``, or names joined by ``+``, each the
+            end of a layer's name (``q_proj``, ``layers.3.mlp.up_proj``).
 
     Raises:
         UsageError: the model has no such layer.
     """
     head = head_of(model)
     linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
-    wanted = {n for n in linear if any(part in n for part in _PARTS[target])}
+    wanted = _in_part(linear, target) if target in PARTS else _named(linear, target)
     if not wanted:
         raise UsageError(
             f"target_modules {target!r} matches no linear layer of {type(model).__name__};"
-            " use 'all-linear'."
+            f" it has {_leaves(linear)}; use 'all-linear', or some of these."
         )
     leaves = {n.rpartition(".")[2] for n in wanted}
     unwanted = {n.rpartition(".")[2] for n in linear if n not in wanted}
     return sorted(wanted if leaves & unwanted else leaves)
+
+
+def _in_part(linear: Sequence[str], part: str) -> set[str]:
+    return {name for name in linear if any(word in name for word in _PARTS[part])}
+
+
+def _named(linear: Sequence[str], target: str) -> set[str]:
+    """Return the layers that are named; every name has to mean one."""
+    found: set[str] = set()
+    for word in target.split("+"):
+        meant = {name for name in linear if f".{name}".endswith(f".{word}")}
+        if not meant:
+            raise UsageError(
+                f"target_modules has {word!r}, which is no linear layer of this model; it has"
+                f" {_leaves(linear)}."
+            )
+        found |= meant
+    return found
+
+
+def _leaves(linear: Sequence[str]) -> str:
+    return ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
 
 
 @contextmanager
@@ -131,25 +204,41 @@ def quiet_peft() -> Iterator[None]:
 def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftModel]:
     """Put a freshly initialised adapter on ``model``; take it off at the end.
 
-    Initialisation depends on ``adapter.seed`` alone.
+    Initialisation depends on ``adapter.seed`` alone: not on the device, nor on the base's
+    data type. On a GPU, method ``lora`` has a stream of its own until then.
     """
     config = LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha_ratio * adapter.rank,  # type: ignore[arg-type]  # a ratio, any float works
         lora_dropout=adapter.dropout,
+        use_rslora=adapter.rslora,
         target_modules=target_names(model, adapter.target_modules),
         bias="none",
         task_type="CAUSAL_LM",
     )
-    if adapter.method == "lora":
-        config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
-    torch.manual_seed(adapter.seed)
-    with quiet_peft():
-        peft_model = get_peft_model(model, config)
-    try:
-        yield peft_model
-    finally:
-        peft_model.unload()
+    # 4-bit layers are nn.Linear too.
+    config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
+    with own_stream(model.device) if adapter.method == "lora" else nullcontext():
+        with quiet_peft():
+            peft_model = get_peft_model(model, config)
+        _initialise(peft_model, adapter.seed)
+        try:
+            yield peft_model
+        finally:
+            peft_model.unload()
+
+
+def _initialise(model: PeftModel, seed: int) -> None:
+    """Draw A anew as peft does, on the processor in float32; B is zero.
+
+    peft rounds what it draws to the base's data type.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in lora_weights(model).items():
+        if ".lora_A." in name:
+            drawn = torch.empty(weight.shape)
+            nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+            weight.data.copy_(drawn)
 
 
 def lora_weights(model: PeftModel) -> dict[str, nn.Parameter]:

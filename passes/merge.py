@@ -33,7 +33,14 @@ class MergePass:
     name: ClassVar[str] = "merge"
     pool: ClassVar[str] = "build"
     timeout_s: ClassVar[float] = 1800.0
-    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "bitsandbytes")
+    # The device rounds to nf4 where a training ran on it.
+    libraries: ClassVar[tuple[str, ...]] = (
+        "torch",
+        "transformers",
+        "peft",
+        "bitsandbytes",
+        "training-device",
+    )
 
     merge_base: MergeBase = "full"
 
@@ -55,10 +62,10 @@ class MergePass:
             DivergedError: base + adapter is no model any more.
         """
         watch = StopWatch()
-        from . import base_model, merging  # noqa: PLC0415 - imports torch
+        from . import compute, merging  # noqa: PLC0415 - imports torch
 
         watch.lap("import")
-        base_model.use_all_cores()
+        compute.use_all_cores()
         merged = merging.merge_checked(
             inputs["model"], inputs["adapter"] / "adapter", merge_base=self.merge_base, watch=watch
         )

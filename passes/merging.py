@@ -20,6 +20,7 @@ from autotune.candidate import MergeBase
 from autotune.errors import DivergedError, MergeError, UsageError
 
 from .base_model import head_of, load_model
+from .compute import give_back_memory
 from .lora import quiet_peft
 from .manifest import MANIFEST
 from .stopwatch import StopWatch
@@ -112,7 +113,12 @@ def _merge_exactly(
     base = load_model(model_dir, torch.float32)
     if merge_base == "dequantized":
         state = json.loads((adapter_dir.parent / "state.json").read_text(encoding="utf-8"))
-        _round_to_nf4(base, getattr(torch, state["dtype"]))
+        _round_to_nf4(
+            base,
+            getattr(torch, state["dtype"]),
+            device=state["device"],
+            double_quant=state["adapter"]["double_quant"],
+        )
     with quiet_peft():
         adapted = PeftModel.from_pretrained(base, adapter_dir)
     watch.lap("load")
@@ -176,8 +182,14 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _round_to_nf4(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Replace linear weights by what a qlora training in ``dtype`` computes with."""
+def _round_to_nf4(
+    model: PreTrainedModel, dtype: torch.dtype, *, device: str, double_quant: bool
+) -> None:
+    """Replace linear weights by what a qlora training in ``dtype`` on ``device`` computes with.
+
+    Means and scales are sums, in another order on a GPU, so it is done where the training
+    was. Without that GPU the processor does it: weights may then be one level apart.
+    """
     try:
         from bitsandbytes import functional as quantizer  # noqa: PLC0415 - optional
     except ImportError as error:
@@ -185,14 +197,17 @@ def _round_to_nf4(model: PreTrainedModel, dtype: torch.dtype) -> None:
             "merge_base 'dequantized' needs bitsandbytes, which is not installed;"
             " run: pip install 'autotune-slm[train]'."
         ) from error
+    if device == "cuda" and not torch.cuda.is_available():
+        device = "cpu"
     head = head_of(model)
     for module in model.modules():
         if isinstance(module, nn.Linear) and module is not head:
-            weight = module.weight.data.to(dtype)
+            weight = module.weight.data.to(device=device, dtype=dtype)
             packed, state = quantizer.quantize_4bit(
-                weight, compress_statistics=True, quant_type="nf4"
+                weight, compress_statistics=double_quant, quant_type="nf4"
             )
-            module.weight.data = quantizer.dequantize_4bit(packed, state).float()
+            module.weight.data = quantizer.dequantize_4bit(packed, state).float().cpu()
+    give_back_memory()
 
 
 def save_model(model: PreTrainedModel, folder: Path, *, source: Path) -> None:

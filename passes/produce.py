@@ -22,12 +22,12 @@ from .contract import Artifact, Pass
 from .disk import free_bytes
 from .store import ArtifactStore, Origin
 
-__all__ = ["Produced", "pass_key", "produce"]
+__all__ = ["WORKER_ENVIRONMENT", "Produced", "pass_key", "produce", "run_job"]
 
 _ENTRY = "autotune.passes.worker_entry:run_pass"
 # Inputs of passes are on disk by now: a worker that asks the network is wrong, and
 # the official onnxruntime wheels report home unless told not to.
-_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "ORT_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -118,7 +118,7 @@ def produce(
             )
             with store.workdir(key) as workdir:
                 job = _job(pass_, inputs, workdir, log_path=log_path, interpreter=interpreter)
-                result = _run(job, executor)
+                result = run_job(job, executor)
                 artifact = store.commit(workdir, origin, facts=result.value, seconds=result.seconds)
     return Produced(artifact=artifact, reused=reused, seconds=time.perf_counter() - start)
 
@@ -148,12 +148,17 @@ def _job(
         pool=pass_.pool,
         timeout_s=pass_.timeout_s,
         interpreter=interpreter,
-        environment=_ENVIRONMENT,
+        environment=WORKER_ENVIRONMENT,
         log_path=log_path,
     )
 
 
-def _run(job: Job, executor: Executor) -> JobResult:
+def run_job(job: Job, executor: Executor) -> JobResult:
+    """Return the result of ``job``; blocks until it is there.
+
+    Raises:
+        AutotuneError: as ``produce``.
+    """
     handle = executor.submit(job)
     try:
         result = executor.poll(None)

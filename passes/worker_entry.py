@@ -11,7 +11,7 @@ from autotune.plain import from_plain
 from .disk import output_errors
 from .registry import pass_class
 
-__all__ = ["run_pass"]
+__all__ = ["run_pass", "training_device"]
 
 
 def run_pass(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,3 +31,15 @@ def run_pass(payload: Mapping[str, Any]) -> dict[str, Any]:
     workdir = Path(payload["workdir"])
     with output_errors(workdir):
         return pass_.run(inputs, workdir)
+
+
+def training_device(_payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``device``: what this process trains on, for people and store keys.
+
+    Raises:
+        HardwareError: a GPU that torch sees but cannot compute on.
+    """
+    from .compute import training_compute  # noqa: PLC0415 - imports torch
+
+    used = training_compute()
+    return {"device": " ".join(part for part in (used.device, used.model) if part)}

@@ -103,7 +103,7 @@ class _Reading:
         )
 
 
-_OF_ANSWERS = ("accuracy", "macro_f1", "nll", "answer_tokens")
+_OF_ANSWERS = ("accuracy", "macro_f1", "perplexity", "nll", "answer_tokens")
 
 
 def _rank_and_split(event: Event) -> tuple[int, Split | None]:

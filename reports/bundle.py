@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from autotune.candidate import Recipe
+from autotune.kinds import Kind
 from autotune.measurement import Measurement
 from autotune.steps import OutcomeStatus
 
@@ -49,12 +50,16 @@ class BundledRequest:
         prompt_ids: its token ids.
         reference: index into the labels (classification), or the answer's text.
         answer_ids: token ids of the reference answer, end-of-sequence included.
+        options: texts of a multiple choice.
+        option_ids: token ids of each option.
     """
 
     prompt: str
     prompt_ids: tuple[int, ...]
     reference: int | str
     answer_ids: tuple[int, ...]
+    options: tuple[str, ...] = ()
+    option_ids: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class BundledRequests:
     """The requests to time, with how they are decided.
 
     Attributes:
-        kind: classification or generation.
+        kind: what is asked of the model.
         rows: the requests in order.
         labels: answers as text, classification only.
         label_ids: token ids of each label, end-of-sequence included.
@@ -70,7 +75,7 @@ class BundledRequests:
         max_new_tokens: limit of a free-running answer.
     """
 
-    kind: Literal["classification", "generation"]
+    kind: Kind
     rows: tuple[BundledRequest, ...]
     labels: tuple[str, ...] = ()
     label_ids: tuple[tuple[int, ...], ...] = ()

@@ -25,11 +25,13 @@ _HIGHER_IS_BETTER = ("accuracy", "macro_f1")
 _ORDER = [
     "accuracy",
     "macro_f1",
+    "perplexity",
     "nll",
     "latency",
     "ttft",
     "tpot",
     "load",
+    "new_length",
     "energy",
     "energy_per_token",
     "memory",
@@ -241,7 +243,7 @@ def _not_alike(first: Evidence, other: Evidence, metric: str) -> str:
     base = metric.partition(".")[0]
     if base in _ON_REQUESTS and a.workload != b.workload:
         return f"{labels} were timed on different requests ({a.workload[:12]}, {b.workload[:12]})"
-    if base in ("accuracy", "macro_f1", "nll", "answer_tokens") and a.task != b.task:
+    if base in ("accuracy", "macro_f1", "perplexity", "nll", "answer_tokens") and a.task != b.task:
         return f"{labels} were scored on different data ({a.task[:12]}, {b.task[:12]})"
     return ""
 

@@ -24,7 +24,10 @@ from .sums import write_sums
 
 __all__ = ["RUN_SCRIPT", "place_built", "write_model_folder"]
 
-RUN_SCRIPT = Path(__file__).parent / "templates" / "run.py.txt"
+_TEMPLATES = Path(__file__).parent / "templates"
+RUN_SCRIPT = _TEMPLATES / "run.py.txt"
+# Options come with the question, and are scored whole.
+_CHOICE_SCRIPT = _TEMPLATES / "run_choice.py.txt"
 _STORE_MANIFEST = "manifest.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _LEAST_LINKED_BYTES = 1 << 20
@@ -131,7 +134,8 @@ def _describe(
     write_json_atomic(folder / "autotune.json", to_plain(description))
     write_json_atomic(folder / "eval_results.json", to_plain(eval_results(report)))
     write_json_atomic(folder / "provenance.json", to_plain(provenance(report)))
-    _copy(RUN_SCRIPT, folder / "run.py")
+    is_choice = description.task.kind == "choice"
+    _copy(_CHOICE_SCRIPT if is_choice else RUN_SCRIPT, folder / "run.py")
     card = model_card(report, fields=description.task.fields)
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     write_sums(folder)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from autotune.calibration import DeviceCalibration, forward_operations
 from autotune.candidate import Recipe
 from autotune.errors import UsageError
+from autotune.kinds import Kind, is_decision
 
 from .hardware_report import Calibration, HardwareReport
 from .run_report import ReportedModel, RunReport
@@ -43,7 +43,7 @@ def floors_of(
     device: DeviceCalibration,
     recipe: Recipe,
     *,
-    kind: Literal["classification", "generation"],
+    kind: Kind,
     weights: int | None,
     prompt_tokens: float | None,
     size_bytes: float | None,
@@ -53,7 +53,7 @@ def floors_of(
     Args:
         device: calibrated, of the recipe's provider.
         recipe: how the model is built.
-        kind: a classification is a prefill and next to nothing more; a generated token reads
+        kind: a decision is a prefill and little more between labels; a generated token reads
             every weight.
         weights: of the base model, None where they were not counted.
         prompt_tokens: mean of the workload, None where it is not known.
@@ -64,7 +64,7 @@ def floors_of(
         operations = forward_operations(weights=weights, tokens=round(prompt_tokens))
         prefill = device.prefill_floor_s(operations, recipe.precision.value)
     found = {"ttft": prefill}
-    if kind == "classification":
+    if is_decision(kind):
         found["latency"] = prefill
     elif size_bytes is not None:
         found["tpot"] = device.decode_floor_s(size_bytes)
@@ -129,7 +129,7 @@ def _of_model(
         size_bytes=size.value if size else None,
     )
     if "latency" in floors:
-        floors.pop("ttft", None)  # of a classification they are the same
+        floors.pop("ttft", None)  # of a decision they are the same
     return [
         NearFloor(
             model=model.name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.calibration import DeviceCalibration, Rate, SessionNoise
+from autotune.kinds import is_decision
 from autotune.units import format_duration, format_quantity, format_size
 
 from .hardware_report import Calibration, Census, CensusEntry, HardwareReport, ReportedFact
@@ -156,6 +157,7 @@ def _targets_section(report: HardwareReport) -> Section:
         ran = ", ".join(f"{name} ran {count} node" for name, count in target.nodes.items())
         version = target.versions.get("onnxruntime", "")
         proof = f"{ran}{f', onnxruntime {version}' if version else ''}"
+        proof += "".join(f"; {words}" for device in target.devices if (words := _words(device)))
         if target.refused_types:
             proof += f"; it does not compute in {', '.join(target.refused_types)}"
         rows.append((target.name, target.status.replace("_", " "), target.reason or proof))
@@ -164,6 +166,13 @@ def _targets_section(report: HardwareReport) -> Section:
         columns=("target", "status", "proof or reason"),
         rows=tuple(rows),
     )
+
+
+def _words(device: dict[str, str]) -> str:
+    """Return a device that the runtime names with the versions of its libraries, else nothing."""
+    versions = {"cuda": "CUDA", "cudnn": "cuDNN"}
+    used = [f"{words} {device[name]}" for name, words in versions.items() if name in device]
+    return ", ".join([device["name"], *used]) if "name" in device else ""
 
 
 def _what(rate: Rate) -> str:
@@ -238,6 +247,7 @@ _CENSUS_METRICS = (
     "device_memory",
     "size",
     "load",
+    "new_length",
     "distortion",
 )
 
@@ -245,7 +255,7 @@ _CENSUS_METRICS = (
 def _census_section(census: Census) -> Section:
     known = {name for entry in census.entries for name in entry.metrics}
     metrics = [name for name in _CENSUS_METRICS if name in known]
-    if census.workload.kind == "classification":
+    if is_decision(census.workload.kind):
         # There it is the latency: the first token decides.
         metrics = [name for name in metrics if name != "ttft.p50"]
     rows = [

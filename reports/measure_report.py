@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.calibration import Grade
+from autotune.kinds import Kind
 from autotune.units import format_quantity
 
 from .documents import load_document
@@ -56,14 +57,14 @@ class MeasuredWorkload:
     Attributes:
         digest: equal digests mean comparable latencies.
         requests: distinct requests in it.
-        kind: classification or generation.
+        kind: what is asked of the model.
         statement: what they are and what is timed, in a sentence.
         as_in_run: the folder's own report was measured on the same requests.
     """
 
     digest: str
     requests: int
-    kind: Literal["classification", "generation"]
+    kind: Kind
     statement: str
     as_in_run: bool
 

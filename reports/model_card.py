@@ -102,6 +102,8 @@ def _how_to_run(report: RunReport, chosen: ReportedModel, fields: Sequence[str])
     version = report.versions.get(package)
     words = " ".join(f"{field}=..." for field in fields)
     text = "python run.py TEXT\n" if len(fields) == 1 else ""
+    if report.task.kind == "choice":
+        words, text = f"{words} -- OPTION OPTION ...", ""
     return (
         f"```\npip install {package}{f'=={version}' if version else ''}\n"
         f"{text}python run.py {words}\n```\n\n"
@@ -134,6 +136,8 @@ def _limits(report: RunReport) -> str:
     if report.task.kind == "classification":
         labels = ", ".join(json.dumps(label, ensure_ascii=False) for label in report.task.labels)
         lines.insert(0, f"Every text gets one of these answers, fitting or not: {labels}.")
+    elif report.task.kind == "choice":
+        lines.insert(0, "Every question gets one of its options, fitting or not.")
     else:
         lines.insert(0, "Answers are generated greedily and not checked.")
     lines.append(

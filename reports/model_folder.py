@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from autotune.candidate import AdapterConfig, Recipe
+from autotune.kinds import Kind
 
 from .documents import load_document
 from .run_report import BoundVerdict, Metric, ModelFacts, RunReport, WorkloadFacts
@@ -22,7 +23,7 @@ class DecisionRule:
     """How a prompt is made and an answer decided; plain values of the run's task.
 
     Attributes:
-        kind: classification or generation.
+        kind: what is asked of the model.
         template: text of the template, escapes resolved.
         literals: texts around its fields, one more than ``fields``.
         fields: its fields in order; the last is the answer's.
@@ -31,10 +32,13 @@ class DecisionRule:
         nodes: token prefixes that two or more labels share, the empty one among them
             (``decision_plan(label_ids).nodes``); none for generation.
         eos_ids: tokens that end a generation.
-        max_new_tokens: limit of a generated answer, 0 for classification.
+        max_new_tokens: limit of a generated answer, 0 for a decision.
+        around: texts before and after the filled prompt, of a chat template.
+        options: columns of the data that hold the options, multiple choice only.
+        metric: how options are compared, or answers were judged.
     """
 
-    kind: Literal["classification", "generation"]
+    kind: Kind
     template: str
     literals: tuple[str, ...]
     fields: tuple[str, ...]
@@ -43,6 +47,9 @@ class DecisionRule:
     nodes: tuple[tuple[int, ...], ...] = ()
     eos_ids: tuple[int, ...] = ()
     max_new_tokens: int = 0
+    around: tuple[str, str] = ("", "")
+    options: tuple[str, ...] = ()
+    metric: str = ""
 
     def __post_init__(self) -> None:
         if len(self.literals) != len(self.fields) + 1 or not self.fields:
@@ -55,9 +62,10 @@ class DecisionRule:
                 f"every label has its tokens, got {len(self.labels)} labels"
                 f" and {len(self.label_ids)} token lists"
             )
-        if bool(self.labels) != bool(self.nodes) or bool(self.labels) == bool(self.max_new_tokens):
+        is_decision = bool(self.labels) or self.kind == "choice"
+        if bool(self.labels) != bool(self.nodes) or is_decision == bool(self.max_new_tokens):
             raise ValueError(
-                "labels come with nodes, and an answer without labels with max_new_tokens, got"
+                "labels come with nodes, and what is no decision with max_new_tokens, got"
                 f" {len(self.labels)}, {len(self.nodes)} and {self.max_new_tokens!r}"
             )
 
@@ -67,10 +75,10 @@ class ShippedTask:
     """What run.py needs to ask and to decide.
 
     Attributes:
-        kind: classification or generation.
+        kind: what is asked of the model.
         template: as in the run.
         prompt: texts and names of fields in turn, a text first and last; spaces at the
-            end of the filled prompt are dropped.
+            end of the filled prompt are dropped, and are the beginning of an option.
         fields: names that the prompt needs, each once.
         suffix: text after the answer in the template, taken off a generated answer.
         labels: answers as text, classification only.
@@ -78,10 +86,13 @@ class ShippedTask:
         nodes: token prefixes that two or more labels share, in depth-first order, so
             that each costs one token after a rewind; the first is empty.
         eos_ids: tokens that end a generation.
-        max_new_tokens: limit of a generated answer, 0 for classification.
+        max_new_tokens: limit of a generated answer, 0 for a decision.
+        is_chat: the texts of the model's chat template are in ``prompt``.
+        options: columns of the data that hold the options, multiple choice only.
+        metric: how options are compared, or answers were judged.
     """
 
-    kind: Literal["classification", "generation"]
+    kind: Kind
     template: str
     prompt: tuple[str, ...]
     fields: tuple[str, ...]
@@ -91,6 +102,9 @@ class ShippedTask:
     nodes: tuple[tuple[int, ...], ...]
     eos_ids: tuple[int, ...]
     max_new_tokens: int
+    is_chat: bool = False
+    options: tuple[str, ...] = ()
+    metric: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,21 +152,37 @@ class ModelDescription:
     created: str
 
 
-def _shipped_task(rule: DecisionRule) -> ShippedTask:
-    prompt = [rule.literals[0]]
-    for field, literal in zip(rule.fields[:-1], rule.literals[1:-1], strict=True):
+def _prompt(rule: DecisionRule) -> list[str]:
+    """Return texts and fields in turn; of plain text, whose one field is all there is, that."""
+    fields, literals = rule.fields[:-1], rule.literals[:-1]
+    if rule.kind == "perplexity":
+        fields, literals = rule.fields, (rule.literals[0], "")
+    prompt = [literals[0]]
+    for field, literal in zip(fields, literals[1:], strict=True):
         prompt += [field, literal]
+    before, after = rule.around
+    if before or after:
+        # White space around a question is dropped in a chat, as it was in training.
+        prompt[0], prompt[-1] = before + prompt[0].lstrip(), prompt[-1].rstrip() + after
+    return prompt
+
+
+def _shipped_task(rule: DecisionRule) -> ShippedTask:
+    prompt = _prompt(rule)
     return ShippedTask(
         kind=rule.kind,
         template=rule.template,
         prompt=tuple(prompt),
-        fields=tuple(dict.fromkeys(rule.fields[:-1])),
+        fields=tuple(dict.fromkeys(prompt[1::2])),
         suffix=rule.literals[-1],
         labels=rule.labels,
         label_ids=rule.label_ids,
         nodes=tuple(sorted(rule.nodes)),
         eos_ids=rule.eos_ids,
         max_new_tokens=rule.max_new_tokens,
+        is_chat=rule.around != ("", ""),
+        options=rule.options,
+        metric=rule.metric,
     )
 
 

@@ -33,7 +33,7 @@ __all__ = [
     "picking_view",
 ]
 
-_QUALITY = ("accuracy", "macro_f1")
+_QUALITY = ("accuracy", "macro_f1", "perplexity")
 # As in the search's choice: within a point of accuracy, and 2 % of size, models are equal.
 _EQUAL_ACCURACY = 0.01
 _SMALLER = 0.98

@@ -15,6 +15,7 @@ from autotune.calibration import SessionNoise
 from autotune.candidate import AdapterConfig, Recipe
 from autotune.confusion import Confusion
 from autotune.constraint import Constraint, Verdict
+from autotune.kinds import Kind
 from autotune.steps import OutcomeStatus
 
 from .documents import load_document
@@ -161,7 +162,7 @@ class TaskFacts:
     """The data and what is asked of the model.
 
     Attributes:
-        kind: classification or generation.
+        kind: what is asked of the model.
         template: as the user wrote it, escapes resolved.
         fields: names of the template's fields, the answer's last.
         labels: distinct answers, classification only.
@@ -173,7 +174,7 @@ class TaskFacts:
         warnings: what a careful person would want to know about the data.
     """
 
-    kind: Literal["classification", "generation"]
+    kind: Kind
     template: str
     fields: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -192,14 +193,14 @@ class WorkloadFacts:
     Attributes:
         digest: equal digests mean comparable latencies.
         requests: distinct requests in it.
-        kind: classification or generation.
+        kind: what is asked of the model.
         statement: what is timed and what is not, in a sentence.
         prompt_tokens: mean of the requests, null where it is not known.
     """
 
     digest: str
     requests: int
-    kind: Literal["classification", "generation"]
+    kind: Kind
     statement: str
     prompt_tokens: float | None = None
 

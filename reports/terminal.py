@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autotune.constraint import Verdict
+from autotune.kinds import quality_of
 from autotune.units import format_quantity
 
 from .classes import class_table, mistake_lines
@@ -142,7 +143,8 @@ def front_table(report: RunReport) -> Table:
     # Names fold where the terminal is narrow; numbers never do.
     table.add_column("  Training\n  Recipe", overflow="fold", min_width=16)
     timed = timing.replace(".", " ").capitalize()
-    headers = ["Accuracy\n(validation)", f"{timed}\n[95 % interval]"]
+    quality = quality_of(report.task.kind)
+    headers = [f"{quality.capitalize()}\n(validation)", f"{timed}\n[95 % interval]"]
     told = {name for model in report.front for name in model.metrics}
     costs = _COSTS | {name: header for name, header in _COUNTED.items() if name in told}
     for header in [*headers, *costs.values()]:
@@ -152,7 +154,7 @@ def front_table(report: RunReport) -> Table:
     for model in report.front:
         table.add_row(
             _names(model, mark=_CHOSEN_MARK if model.name == chosen else " "),
-            _value_over_interval(model, "accuracy"),
+            _value_over_interval(model, quality),
             _value_over_interval(model, timing),
             *(_value(model, name) for name in costs),
             _overall(model.bounds),
@@ -224,6 +226,8 @@ def _places(report: RunReport, run_dir: Path) -> Iterator[str]:
         folder = run_dir / report.chosen.model_dir
         fields = dict.fromkeys(report.task.fields[:-1])
         words = [f"{field}=..." for field in fields] if len(fields) > 1 else ["TEXT"]
+        if report.task.kind == "choice":
+            words = [*(f"{field}=..." for field in fields), "-- OPTION OPTION ..."]
         yield f"Model:  {folder}"
         yield f"Try it: {shlex.join(['python', str(folder / 'run.py')])} {' '.join(words)}"
     yield f"Page:   {run_dir / PAGE_FILE}"

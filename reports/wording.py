@@ -23,12 +23,14 @@ __all__ = [
 _TITLES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
+    "perplexity": "Perplexity",
     "nll": "Negative log-likelihood",
     "latency": "Request latency",
     "ttft": "Time to first token",
     "tpot": "Time per output token",
     "answer_tokens": "Tokens per free-running answer",
     "load": "Load time",
+    "new_length": "First request of a prompt length",
     "memory": "Peak memory",
     "device_memory": "Memory on the device",
     "energy": "Energy per request",
@@ -132,8 +134,10 @@ def adapter_text(model: ReportedModel) -> str:
     if adapter is None:
         return "untrained"
     share = "" if model.fraction == 1 else f", stopped after {model.fraction:.0%} of the steps"
+    length = f"{adapter.epochs:g} epochs" if adapter.steps is None else f"{adapter.steps} steps"
+    method = f"{adapter.method}, rank-stable" if adapter.rslora else adapter.method
     return (
-        f"{adapter.method}, rank {adapter.rank}, alpha {adapter.rank * adapter.alpha_ratio:g},"
-        f" learning rate {adapter.learning_rate:.3g}, {adapter.epochs:g} epochs of batches of"
+        f"{method}, rank {adapter.rank}, alpha {adapter.rank * adapter.alpha_ratio:g},"
+        f" learning rate {adapter.learning_rate:.3g}, {length} of batches of"
         f" {adapter.batch_size}, {adapter.target_modules}{share}"
     )

@@ -7,6 +7,7 @@ certain by the census where there is one. Verdicts come from the confirmation on
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from autotune.candidate import Candidate
@@ -87,8 +88,11 @@ class ConfirmView:
         What no trained model holds when measured again is a near miss, and not made good
         by a model that cannot do the task.
         """
-        trained = [s.accuracy for s in self.ledger.scores.values() if s.candidate.adapter]
-        return score.candidate.adapter is not None or score.accuracy > max(trained, default=0.0)
+        if not self.settings.takes_untrained:
+            return score.candidate.adapter is not None
+        trained = [s.badness for s in self.ledger.scores.values() if s.candidate.adapter]
+        useless = 0.0 if score.perplexity is None else math.inf
+        return score.candidate.adapter is not None or score.badness < min(trained, default=useless)
 
     def _outstanding(self) -> list[Score]:
         """Return finalists whose common timing failed and who were not timed alone yet."""
@@ -143,8 +147,11 @@ class ConfirmView:
         score = self.ledger.scores[chosen.name]
         latency = latency_of(self.ledger.costs(chosen))
         speed = f" and {latency.metric} {format_duration(latency.value)}" if latency else ""
-        text = f"{chosen.name} has validation accuracy {score.accuracy:.3f}{speed}"
-        better = [s for s in self.chooser.contenders() if s.accuracy > score.accuracy]
+        quality = f"accuracy {score.accuracy:.3f}"
+        if score.perplexity is not None:
+            quality = f"perplexity {score.perplexity:.3f}"
+        text = f"{chosen.name} has validation {quality}{speed}"
+        better = [s for s in self.chooser.contenders() if s.badness < score.badness]
         if any(self.chooser.verdict(s.candidate) is Verdict.PASS for s in better):
             text += "; more accurate candidates are not measurably better and cost more"
         favourite = self.ledger.favourite

@@ -50,6 +50,23 @@ class Score:
         return self.metrics["accuracy"].value
 
     @property
+    def perplexity(self) -> float | None:
+        """Of plain text on the validation split, None for any other task."""
+        found = self.metrics.get("perplexity")
+        return found.value if found else None
+
+    @property
+    def badness(self) -> float:
+        """What is made small first: the perplexity, or the negative accuracy."""
+        return -self.accuracy if self.perplexity is None else self.perplexity
+
+    def behind(self, best: Score) -> float:
+        """Return how much worse this is: points of accuracy, or the share of a perplexity."""
+        if self.perplexity is None or best.perplexity is None:
+            return best.accuracy - self.accuracy
+        return self.perplexity / best.perplexity - 1
+
+    @property
     def nll(self) -> float:
         """Mean negative log-likelihood of the answers, nat."""
         return self.metrics["nll"].value

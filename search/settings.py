@@ -101,6 +101,8 @@ class SearchSettings:
             difference count as equal.
         significance: p below which a paired difference counts as real.
         safety: factor on the time kept back for confirmation.
+        takes_untrained: hand the untrained model over where every training did harm;
+            else only what was trained.
         n_validation_rows, n_test_rows: rows scored per candidate, for cost estimates; 0
             is unknown.
     """
@@ -133,6 +135,7 @@ class SearchSettings:
     equal_accuracy: float = 0.01
     significance: float = 0.05
     safety: float = 1.15
+    takes_untrained: bool = True
     n_validation_rows: int = 0
     n_test_rows: int = 0
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from autotune.candidate import AdapterConfig, MergeBase, Method, TargetModules
+from autotune.candidate import AdapterConfig, MergeBase, Method, Schedule
 from autotune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class SearchSpace:
         batch_sizes: examples per optimiser step.
         target_modules: layers that get an adapter.
         merge_bases: for qlora only.
-        warmup, dropout, weight_decay, seed: the same for every config.
+        warmup, dropout, weight_decay, seed, rslora, schedule, steps, clip_norm: the same for
+            every config; ``double_quant`` for every one of qlora.
         listed: if not empty, the only combinations that may be tried (a recorded table);
             the dimensions have to hold all of them.
     """
@@ -129,12 +130,17 @@ class SearchSpace:
     learning_rates: tuple[float, ...] = ()
     epochs: tuple[float, ...] = (3.0,)
     batch_sizes: tuple[int, ...] = (16,)
-    target_modules: tuple[TargetModules, ...] = ("all-linear",)
+    target_modules: tuple[str, ...] = ("all-linear",)
     merge_bases: tuple[MergeBase, ...] = ("dequantized",)
     warmup: float = 0.05
     dropout: float = 0.0
     weight_decay: float = 0.0
     seed: int = 0
+    rslora: bool = False
+    double_quant: bool = True
+    schedule: Schedule = "cosine"
+    steps: int | None = None
+    clip_norm: float | None = 1.0
     listed: tuple[AdapterConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -153,6 +159,31 @@ class SearchSpace:
                 )
         for config in self.listed:
             self._check_values(config)
+
+    @classmethod
+    def only(cls, config: AdapterConfig) -> Self:
+        """Return the space that ``config`` is all of."""
+        space = cls(
+            methods=(config.method,),
+            ranks=(config.rank,),
+            alpha_ratios=(config.alpha_ratio,),
+            learning_rates=(config.learning_rate,),
+            epochs=(config.epochs,),
+            batch_sizes=(config.batch_size,),
+            target_modules=(config.target_modules,),
+            merge_bases=(config.merge_base,),
+            warmup=config.warmup,
+            dropout=config.dropout,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            rslora=config.rslora,
+            double_quant=config.double_quant,
+            schedule=config.schedule,
+            steps=config.steps,
+            clip_norm=config.clip_norm,
+        )
+        space.check(config)
+        return space
 
     def all_dimensions(self) -> tuple[Dimension, ...]:
         """Return every dimension, those with a single choice included."""
@@ -274,6 +305,11 @@ class SearchSpace:
             dropout=self.dropout,
             weight_decay=self.weight_decay,
             seed=self.seed,
+            rslora=self.rslora,
+            double_quant=self.double_quant or values["method"] != "qlora",
+            schedule=self.schedule,
+            steps=self.steps,
+            clip_norm=self.clip_norm,
         )
 
     def check(self, config: AdapterConfig) -> None:

@@ -19,7 +19,7 @@ from .verdicts import cost_constraints, violations
 
 __all__ = ["TrialRecorder"]
 
-_SHOWN = ("accuracy", "macro_f1", "nll", "size", "memory")
+_SHOWN = ("accuracy", "macro_f1", "perplexity", "nll", "size", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,8 @@ __all__ = [
 ]
 
 Metrics = Mapping[str, Measurement]
-_QUALITY = ("accuracy", "macro_f1")
+_SHARES = ("accuracy", "macro_f1")
+_QUALITY = (*_SHARES, "perplexity")
 
 
 def quality_constraints(constraints: Sequence[Constraint]) -> tuple[Constraint, ...]:
@@ -57,7 +58,7 @@ def meets_quality(constraints: Sequence[Constraint], metrics: Metrics) -> bool:
 
 def to_minimise(metric: str, value: float) -> float:
     """Return ``value`` so that lower is better: an accuracy as its error."""
-    return 1 - value if metric in _QUALITY else value
+    return 1 - value if metric in _SHARES else value
 
 
 def violations(constraints: Sequence[Constraint], metrics: Metrics) -> dict[str, float]:

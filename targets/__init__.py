@@ -1,17 +1,25 @@
 """Targets: what a machine is and can run, and where steps are executed."""
 
 from .calibrate import CalibrationPlan, calibrate, plan_calibration
-from .calibrate_grade import GRADE_RULE, Disturbance, disturbance, grade_noise
+from .calibrate_grade import (
+    GRADE_RULE,
+    Disturbance,
+    device_reasons,
+    disturbance,
+    grade_noise,
+)
 from .calibrate_graph import OPERATORS, Product, product_model
 from .capability import check as check_recipe
 from .capability import recipes as recipes_for
-from .capability import stand_in
+from .capability import stand_in, types_to_prove
 from .conditions import Conditions, read_conditions
 from .conflict import Conflict, find_conflicts
 from .contract import Architecture, Executor, Job, JobResult, JobStatus, Refusal, Target
+from .cuda_needs import advice as cuda_advice
+from .cuda_needs import unmet as unmet_cuda
 from .detect import Finding, FindingStatus, detect, resolve_targets, survey
 from .fact import Fact, FactStatus, detected, known_facts, not_applicable, probe, unknown
-from .gpu import Accelerators, Adapter, Gpu, read_accelerators
+from .gpu import Accelerators, Adapter, Gpu, read_accelerators, read_nvidia
 from .isa import cpu_flags, device_class, relevant_extensions
 from .local import LocalExecutor
 from .machine import (
@@ -62,9 +70,11 @@ __all__ = [
     "calibrate",
     "check_recipe",
     "cpu_flags",
+    "cuda_advice",
     "detect",
     "detected",
     "device_class",
+    "device_reasons",
     "disturbance",
     "families",
     "family_named",
@@ -80,11 +90,14 @@ __all__ = [
     "read_accelerators",
     "read_conditions",
     "read_machine",
+    "read_nvidia",
     "recipes_for",
     "relevant_extensions",
     "resolve_targets",
     "stand_in",
     "survey",
+    "types_to_prove",
     "unknown",
+    "unmet_cuda",
     "usable_cores",
 ]

@@ -24,7 +24,7 @@ from .proven import ProvenTarget
 
 __all__ = ["CalibrationPlan", "calibrate", "plan_calibration"]
 
-_CPU = "CPUExecutionProvider"
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # Shapes (m, k, n) from small decoder layers; larger ones reach the units' full rate.
 _CPU_SHAPES = ((128, 576, 1536), (256, 1024, 4096), (512, 2048, 2048))
 # Square, so that products can be chained and copies to the device weigh little.
@@ -35,6 +35,15 @@ _DEVICE_TYPES = ("fp32", "fp16", "bf16", "int8", "int4")
 _FIRST_LOOK = (16, 256, 256)
 # One row against a matrix of 268 MB and one of 1 GiB: larger than the caches of any GPU.
 _DEVICE_READS = (8192, 16384)
+# A data-centre card does the above in a time that its start is a part of: a product of
+# 550 GFLOP, and reads of 1 GiB and half of it in a row (a cache of 50 MB may hold a twentieth
+# or a tenth). Half precision too, because cuBLAS has other kernels for it; the faster counts.
+_CUDA_SHAPES = (*_DEVICE_SHAPES, (4096, 8192, 8192))
+_CUDA_READS = (("fp32", 16384), ("fp16", 16384))
+_CUDA_SMALL_READS = (("fp32", 8192),)
+# Root mean square of stored quantised weights less their zero point, by bits: scales are
+# divided by it, so that a chain of products stays in the range of fp16.
+_SPREAD = {0: 1.0, 4: 5.0, 8: 83.0}
 _CACHE_FACTOR = 4
 _LEAST_READ_BYTES = 2**28
 _LEAST_CACHE_BYTES = 2**21  # starting two threads takes as long as reading a smaller one
@@ -52,11 +61,13 @@ class CalibrationPlan:
         threads: of onnxruntime.
         products: matrix products, small ones first; those of one row with a plain
             weight count as memory reads.
+        device: where x and y lie, as onnxruntime names it: ``cuda``; empty is main memory.
         n_looks: of ``products``, a first look each: they tell what more would take.
         rounds: of the A/A test, which repeats the first product that runs after the looks,
             or else the first look that runs.
         per_block: samples per round and name.
-        limit_s: of the whole calibration in the child, greater than 0.
+        limit_s: of the whole calibration in the child once its libraries are loaded, greater
+            than 0.
         seed: of contents and orders.
         cache_bytes: of the last-level cache, 0 where unknown.
         notes: for the result.
@@ -66,6 +77,7 @@ class CalibrationPlan:
     read_threads: int = 1
     threads: int = 1
     products: tuple[Product, ...]
+    device: str = ""
     n_looks: int = 0
     rounds: int = 12
     per_block: int = 8
@@ -86,13 +98,17 @@ def plan_calibration(
 
     The processor is read by numpy, with an array of four times its last-level cache
     (at most a quarter of the available memory) and one of half that cache; other devices
-    by one-row products.
+    by one-row products. On CUDA, input and output stay on the device; elsewhere they are
+    copied in each run, because WebGPU's outputs bound there are not seen to work.
     """
     threads = _threads(machine)
     if finding.family.onnxruntime_name != _CPU:
+        is_cuda = finding.family.onnxruntime_name == _CUDA
+        make = _cuda_products if is_cuda else _device_products
         return CalibrationPlan(
             threads=threads,
-            products=_device_products(machine, _activations(finding)),
+            products=make(machine, _activations(finding)),
+            device="cuda" if is_cuda else "",
             n_looks=len(_DEVICE_TYPES),
             limit_s=limit_s,
             seed=seed,
@@ -143,14 +159,36 @@ def _activations(finding: Finding) -> str:
 
 
 def _device_products(machine: Machine, activations: str) -> tuple[Product, ...]:
+    reads = tuple(Product(label="fp32", m=1, k=side, n=side) for side in _DEVICE_READS)
+    chains = _chains(_DEVICE_SHAPES, activations, accuracy_level=4)
+    return _ordered(chains, _that_fit(machine, reads))
+
+
+def _cuda_products(machine: Machine, activations: str) -> tuple[Product, ...]:
+    """Return products for CUDA; MatMulNBits computes in the activations' type there."""
+
+    def reads(sides: Sequence[tuple[str, int]]) -> tuple[Product, ...]:
+        chained = [
+            Product(label=label, m=1, k=side, n=side, repeat=_DEVICE_CHAIN) for label, side in sides
+        ]
+        return _that_fit(machine, chained)
+
+    chains = _chains(_CUDA_SHAPES, activations, accuracy_level=0)
+    return _ordered(chains, reads(_CUDA_READS) or reads(_CUDA_SMALL_READS))
+
+
+def _that_fit(machine: Machine, reads: Sequence[Product]) -> tuple[Product, ...]:
+    """Return the reads whose weight fits: it is made in main memory, then copied."""
     available = machine.memory.available_bytes.value or 0
-    reads = tuple(
-        Product(label="fp32", m=1, k=side, n=side)
-        for side in _DEVICE_READS
-        # The weight is made in main memory, then copied.
-        if 4 * side * side * _MEMORY_SHARE <= available
+    return tuple(
+        one for one in reads if one.weight_bytes // one.repeat * _MEMORY_SHARE <= available
     )
-    chains = tuple(
+
+
+def _chains(
+    shapes: Sequence[tuple[int, int, int]], activations: str, *, accuracy_level: int
+) -> tuple[Product, ...]:
+    return tuple(
         Product(
             label=label,
             m=m,
@@ -158,13 +196,19 @@ def _device_products(machine: Machine, activations: str) -> tuple[Product, ...]:
             n=n,
             repeat=_DEVICE_CHAIN,
             activation=activations if OPERATORS[label].bits else "",
+            accuracy_level=accuracy_level,
         )
-        for m, k, n in _DEVICE_SHAPES
+        for m, k, n in shapes
         for label in _DEVICE_TYPES
     )
+
+
+def _ordered(chains: tuple[Product, ...], reads: tuple[Product, ...]) -> tuple[Product, ...]:
+    """Return a look at each type, the smallest products, the reads, the other products."""
+    n_types = len(_DEVICE_TYPES)
     m, k, n = _FIRST_LOOK
-    looks = tuple(replace(chain, m=m, k=k, n=n, repeat=1) for chain in chains[: len(_DEVICE_TYPES)])
-    return looks + chains[: len(_DEVICE_TYPES)] + reads + chains[len(_DEVICE_TYPES) :]
+    looks = tuple(replace(chain, m=m, k=k, n=n, repeat=1) for chain in chains[:n_types])
+    return looks + chains[:n_types] + reads + chains[n_types:]
 
 
 def calibrate(
@@ -212,6 +256,7 @@ def _request(provider: str, plan: CalibrationPlan) -> dict[str, Any]:
         "read_threads": plan.read_threads,
         "products": [_entry(product) for product in plan.products],
         "n_looks": plan.n_looks,
+        "device": plan.device,
         "element_types": ELEMENT_TYPES,
         "rounds": plan.rounds,
         "per_block": plan.per_block,
@@ -221,10 +266,14 @@ def _request(provider: str, plan: CalibrationPlan) -> dict[str, Any]:
 
 
 def _entry(product: Product) -> dict[str, Any]:
+    spread = _SPREAD[OPERATORS[product.label].bits]
     return {
         "label": product.label,
+        "is_read": product.is_read,
         "model": base64.b64encode(product_model(product)).decode(),
-        "weights": {name: [kind, list(shape)] for name, (kind, shape) in product.weights().items()},
+        "weights": {
+            name: [kind, list(shape), spread] for name, (kind, shape) in product.weights().items()
+        },
         "x": [product.input_element, [product.m, product.k]],
         "work": product.operations,
     }
@@ -250,7 +299,9 @@ def _measured(
 ) -> DeviceCalibration:
     pairs = list(zip(plan.products, value["products"], strict=True))
     rates = [
-        _product_rate(product, tuple(a["samples_s"])) for product, a in pairs if "samples_s" in a
+        _product_rate(product, tuple(answer["samples_s"]), device=plan.device)
+        for product, answer in pairs
+        if "samples_s" in answer
     ]
     return DeviceCalibration(
         target=device.target,
@@ -287,18 +338,22 @@ def _read_rate(plan: CalibrationPlan, read: Mapping[str, Any]) -> Rate:
     )
 
 
-def _product_rate(product: Product, samples_s: tuple[float, ...]) -> Rate:
-    is_read = product.m == 1 and not OPERATORS[product.label].bits
-    chain = f", {product.repeat} in a row" if product.repeat > 1 else ""
-    stored = 4 * product.k * product.n
+def _product_rate(product: Product, samples_s: tuple[float, ...], *, device: str) -> Rate:
+    place = f"on the device ({device})" if device else "in main memory"
+    method = [f"constant weight{f', {product.repeat} in a row' if product.repeat > 1 else ''}"]
+    method.append(f"input and output {place}, the device waited for in each sample")
+    if device == "cuda" and product.label == "fp32":
+        method.append("in TF32 where the device has it, the provider's default")
+    if device == "cuda" and OPERATORS[product.label].bits:
+        method.append(f"activations in {product.input_element}")
     return make_rate(
-        kind="memory_read" if is_read else "matrix_product",
+        kind="memory_read" if product.is_read else "matrix_product",
         data_type=product.label.partition("-")[0],
         operator=OPERATORS[product.label].name,
         shape=(product.m, product.k, product.n),
-        work=stored if is_read else product.operations,
+        work=product.weight_bytes if product.is_read else product.operations,
         samples_s=samples_s,
-        method=f"constant weight{chain}; input and output in main memory",
+        method="; ".join(method),
     )
 
 

@@ -24,6 +24,7 @@ _FEWEST, _MOST = 5, 60
 _READ_SHARE = 0.15
 _ENTRY_S = 0.5  # enough for a median within a per cent on a quiet core
 _MESSAGE_CHARS = 200
+_PERIOD = 1_000_003  # a prime
 # Storage type of a label; numpy knows no bfloat16, its bits travel as uint16.
 _NUMPY = {
     "fp32": np.float32,
@@ -86,10 +87,24 @@ def read_memory(n_bytes: int, *, threads: int, seconds: float) -> dict[str, Any]
 
 
 def _filled(element: str, shape: list[int], scale: float, rng: Any) -> Any:
-    """Return random content that neither overflows in a chain nor is denormal."""
+    """Return random content that neither overflows in a chain nor is denormal.
+
+    It repeats after ``_PERIOD`` values, no multiple of a row: a gigabyte of random numbers
+    takes longer than all that is timed with it.
+    """
+    array = np.empty(shape, dtype=_NUMPY[element])
+    flat = array.reshape(-1)
+    block = _random(element, min(flat.size, _PERIOD), scale, rng)
+    for start in range(0, flat.size, block.size):
+        part = flat[start : start + block.size]
+        part[:] = block[: part.size]
+    return array
+
+
+def _random(element: str, n: int, scale: float, rng: Any) -> Any:
     if element in ("u8", "s8"):
-        return rng.integers(0, 100, size=shape, dtype=_NUMPY[element])
-    values = (rng.random(shape, dtype=np.float32) - np.float32(0.5)) * np.float32(scale)
+        return rng.integers(0, 100, size=n, dtype=_NUMPY[element])
+    values = (rng.random(n, dtype=np.float32) - np.float32(0.5)) * np.float32(scale)
     if element == "bf16":  # the upper half of a float32
         return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
     return values.astype(_NUMPY[element])
@@ -102,7 +117,9 @@ class Session:
         # Attributes are freed in the order of their first assignment. The binding's output is
         # in memory of the session's device: freed after the last session, WebGPU crashes.
         self._binding: Any = None
+        self._x: Any = None
         self._session: Any = None
+        self._device = request["device"] or "cpu"
         rng = np.random.default_rng(request["seed"])
         kinds = request["element_types"]
         # Uniform weights of variance 1 / k keep the size of x through a chain.
@@ -119,7 +136,8 @@ class Session:
             settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         # The session does not own the arrays it is given.
         self._weights = {
-            name: value(form[0], form[1], scale) for name, form in entry["weights"].items()
+            name: value(element, shape, scale / spread)
+            for name, (element, shape, spread) in entry["weights"].items()
         }
         settings.add_external_initializers([*self._weights], [*self._weights.values()])
         self._session = ort.InferenceSession(
@@ -128,14 +146,31 @@ class Session:
             providers=[(request["provider"], {})],
             enable_fallback=0,
         )
-        self._binding = self._session.io_binding()
-        self._x = value(entry["x"][0], entry["x"][1], 2.0)
-        self._binding.bind_ortvalue_input("x", self._x)
-        self._binding.bind_output("y")
+        self._bind(value(entry["x"][0], entry["x"][1], 2.0))
+        if self._device != "cpu":
+            self._move_input()
+
+    def _move_input(self) -> None:
+        """Take the output of a run as the input: it lies on the device already.
+
+        Of a square product it has the same form, and any type; numpy knows no bfloat16.
+        """
+        self.run()
+        self._bind(self._binding.get_outputs()[0])
+
+    def _bind(self, x: Any) -> None:
+        """Take ``x`` as the input from now on, and leave the output on the session's device."""
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("x", x)
+        binding.bind_output("y", self._device)
+        self._x, self._binding = x, binding
 
     def run(self) -> None:
-        """Run the operator once."""
+        """Run the operator once and wait for the device."""
         self._session.run_with_iobinding(self._binding)
+        if self._device != "cpu":
+            # The end of a run waits for its stream by default; this waits whatever the default is.
+            self._binding.synchronize_outputs()
 
     def warm_up(self) -> float:
         """Run it a few times and return the shortest time, seconds."""
@@ -198,7 +233,8 @@ class Products:
         except self._errors as error:
             text = " ".join(str(error).split())[:_MESSAGE_CHARS]
             return {"refused": f"{type(error).__name__}: {text}"}
-        self._best[entry["label"]] = entry["work"] / once_s
+        if not entry["is_read"]:  # which says nothing of what a product takes
+            self._best[entry["label"]] = entry["work"] / once_s
         number = self._request["products"].index(entry)
         if self.control is None or self.control.product < self._request["n_looks"] <= number:
             self.control = Control(session, self._request, product=number, once_s=once_s)
@@ -227,14 +263,15 @@ class Products:
 
 def calibrate(request: dict[str, Any]) -> dict[str, Any]:
     """Return the samples that ``request`` asks for (see ``calibrate.py``)."""
+    ort = importlib.import_module("onnxruntime")
+    if request["provider"].startswith(("CUDA", "NvTensor")) and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # finds the CUDA libraries that pip installed
+    # Loading a gigabyte of libraries takes seconds, which are not the device's.
     clock = Clock(request["limit_s"])
     started = time.perf_counter()
     sizes, threads = request["read_bytes"], request["read_threads"]
     share_s = _READ_SHARE * request["limit_s"] / max(1, len(sizes))
     reads = [read_memory(size, threads=threads, seconds=share_s) for size in sizes]
-    ort = importlib.import_module("onnxruntime")
-    if request["provider"].startswith(("CUDA", "NvTensor")) and hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # finds the CUDA libraries that pip installed
     products = Products(ort, request, clock)
     answers = products.run()
     return {

@@ -6,14 +6,16 @@ verdict that rests on it as noisy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.calibration import Grade
 
 from .conditions import Conditions
 from .fact import Fact, detected, not_applicable, unknown
+from .gpu import Gpu
 
-__all__ = ["GRADE_RULE", "Disturbance", "disturbance", "grade_noise"]
+__all__ = ["GRADE_RULE", "Disturbance", "device_reasons", "disturbance", "grade_noise"]
 
 # Highest value of each share for grade A, and for grade B. The noise floor's 2 % is the
 # difference below which nobody acts on a speed; load is per usable core.
@@ -39,8 +41,10 @@ GRADE_RULE = (
     + "; B: "
     + ", ".join(f"{limits[1]:.0%}" for limits in _LIMITS.values())
     + " in the same order; C: above. A needs a known noise floor and a known load,"
-    " pressure or waiting."
+    " pressure or waiting, and of NVIDIA devices: nobody else's process, clocks held back for"
+    " at most 1% of the time."
 )
+_LONGEST_HELD = _LIMITS["throttled"][0]
 
 _NOT_COUNTED: Fact[float] = not_applicable("the processes of this session do not count it")
 
@@ -99,12 +103,46 @@ def disturbance(
     )
 
 
-def grade_noise(found: Disturbance, noise_floor: float | None) -> tuple[Grade, tuple[str, ...]]:
+def device_reasons(
+    before: Fact[tuple[Gpu, ...]], after: Fact[tuple[Gpu, ...]], *, seconds: float
+) -> tuple[str, ...]:
+    """Return what disturbed NVIDIA devices between two readings, ``seconds`` apart.
+
+    Processes are counted before, when none of ours computes there. What holds the clocks
+    back ends with the work, so the driver's counters say it, and the present cause only
+    where it outlasts the work. A device that neither tells is not accused.
+    """
+    second = {one.index: one for one in after.value or ()}
+    found: list[str] = []
+    for first in before.value or ():
+        name = f"GPU {first.index}"
+        if first.processes.value:
+            found.append(f"{first.processes.value} other processes compute on {name}")
+        last = second.get(first.index)
+        if last is None or seconds <= 0:
+            continue
+        for cause, start, end in (
+            ("its power limit", first.held_by_power_s, last.held_by_power_s),
+            ("its temperature", first.held_by_heat_s, last.held_by_heat_s),
+        ):
+            share = ((end.value or 0.0) - (start.value or 0.0)) / seconds
+            if start.value is not None and share > _LONGEST_HELD:
+                found.append(f"{cause} held the clocks of {name} back for {share:.1%} of the time")
+        lasting = last.throttled_by.value or "none"
+        if lasting != "none":
+            found.append(f"after the work, the clocks of {name} are held back by {lasting}")
+    return tuple(found)
+
+
+def grade_noise(
+    found: Disturbance, noise_floor: float | None, *, of_devices: Sequence[str] = ()
+) -> tuple[Grade, tuple[str, ...]]:
     """Return the grade by ``GRADE_RULE`` and a reason for each step below A.
 
     Args:
         found: what went on.
         noise_floor: of the A/A test, a relative difference; None where there was none.
+        of_devices: ``device_reasons``; with any, B is the best.
     """
     values = {
         "load": found.load.value,
@@ -125,6 +163,9 @@ def grade_noise(found: Disturbance, noise_floor: float | None) -> tuple[Grade, t
     if noise_floor is None:
         grades.append("B")
         reasons.append("there was no test of the same work under two names")
+    if of_devices:
+        grades.append("B")
+        reasons.extend(of_devices)
     if not any(fact.value is not None for fact in (found.load, found.pressure, found.waited)):
         grades.append("B")
         reasons.append("neither load nor pressure nor waiting is known on this system")

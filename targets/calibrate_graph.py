@@ -18,11 +18,11 @@ __all__ = ["ELEMENT_TYPES", "OPERATORS", "Operator", "Product", "product_model"]
 
 # TensorProto.DataType
 ELEMENT_TYPES = {"fp32": 1, "u8": 2, "s8": 3, "s32": 6, "fp16": 10, "bf16": 16}
+ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "u8": 1, "s8": 1, "s32": 4}
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
 _INT = 2  # AttributeProto.AttributeType.INT
 _IR_VERSION, _OPSET = 8, 17
 _MICROSOFT = "com.microsoft"
-_ACCURACY_LEVEL = 4  # MatMulNBits computes in int8, the default of onnxruntime-genai's builder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,8 @@ class Product:
         repeat: products in a row with the same ``W``; above 1 needs ``k == n``.
         block: weights per scale, quantised weights only.
         activation: element type of ``x`` and ``y`` where it is not the operator's own.
+        accuracy_level: of MatMulNBits: 4 computes in int8, the default of onnxruntime-genai's
+            builder for the processor and WebGPU; 0 in the activations' type.
     """
 
     label: str
@@ -79,6 +81,7 @@ class Product:
     repeat: int = 1
     block: int = 32
     activation: str = ""
+    accuracy_level: int = 4
 
     def __post_init__(self) -> None:
         operator = OPERATORS[self.label]
@@ -93,6 +96,16 @@ class Product:
     def operations(self) -> int:
         """Multiplications and additions in one run of the model."""
         return 2 * self.m * self.k * self.n * self.repeat
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of plain weights that one run reads; quantised ones are not counted so."""
+        return ELEMENT_BYTES[OPERATORS[self.label].weight] * self.k * self.n * self.repeat
+
+    @property
+    def is_read(self) -> bool:
+        """One row does two operations per weight: the time is that of reading the weights."""
+        return self.m == 1 and not OPERATORS[self.label].bits
 
     @property
     def input_element(self) -> str:
@@ -157,7 +170,7 @@ def _node(product: Product, source: str, result: str) -> bytes:
             "N": product.n,
             "bits": operator.bits,
             "block_size": product.block,
-            "accuracy_level": _ACCURACY_LEVEL,
+            "accuracy_level": product.accuracy_level,
         }
         body += b"".join(_attribute(name, value) for name, value in settings.items())
         body += _field(7, operator.domain)

@@ -13,7 +13,7 @@ from autotune.candidate import Algorithm, Precision, Recipe
 
 from .contract import Architecture, Refusal
 
-__all__ = ["check", "recipes", "stand_in"]
+__all__ = ["check", "recipes", "stand_in", "types_to_prove"]
 
 _GENAI = "https://github.com/microsoft/onnxruntime-genai"
 # The list of "valid precision + execution provider combinations" that the builder prints.
@@ -26,7 +26,7 @@ _INT8, _INT4 = Precision.INT8, Precision.INT4
 # Precisions that are built and run, by provider in the builder's spelling (source: _VALID).
 _SUPPORTED: dict[str, tuple[Precision, ...]] = {
     "cpu": (_FP32, _INT8, _INT4),
-    "cuda": (_FP32, _FP16, _BF16, _INT8, _INT4),
+    "cuda": (_FP16, _BF16, _INT8, _INT4),
     "dml": (_FP16, _INT4),
     "webgpu": (_INT8, _INT4),
     "NvTensorRtRtx": (_FP16, _BF16),
@@ -56,6 +56,13 @@ _REFUSED = (
         precision=_BF16,
         reason="the graph builds but does not load: the CPU provider has no bfloat16 Where"
         " (seen with 0.18.0)",
+        source=_VALID,
+    ),
+    _Row(
+        provider="cuda",
+        precision=_FP32,
+        reason="the graph builds but does not load: its outputs present.N.key are made by no node"
+        " (seen with 0.18.0 on an H200 and off it)",
         source=_VALID,
     ),
     _Row(
@@ -121,6 +128,17 @@ def recipes(
         else:
             left_out.append(refusal)
     return kept, left_out
+
+
+def types_to_prove(provider: str) -> tuple[str, ...]:
+    """Return the data types of activations that a device of ``provider`` may lack.
+
+    Half precision is what graphs for accelerators have; bf16 where recipes have it.
+    """
+    if provider == "cpu":
+        return ()
+    has_bf16 = _BF16 in _SUPPORTED.get(provider, ())
+    return (str(_FP16), str(_BF16)) if has_bf16 else (str(_FP16),)
 
 
 def stand_in(recipe: Recipe, provider: str = "cpu") -> Recipe:

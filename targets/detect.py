@@ -6,15 +6,20 @@ compiled in cost nothing. A crash while a provider starts ends its child only.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from autotune.errors import HardwareError, RunError, UsageError
 
+from .capability import types_to_prove
 from .conflict import Conflict, find_conflicts
 from .contract import Executor, Job, JobResult, Target
+from .cuda_needs import advice, unmet
+from .fact import Fact
+from .gpu import Gpu, read_nvidia
 from .registry import (
     Family,
     Proof,
@@ -28,7 +33,9 @@ __all__ = ["Finding", "FindingStatus", "detect", "resolve_targets", "survey"]
 
 _PROOF_TIMEOUT_S = 60.0
 _CPU = "cpu"
+_CUDA = "CUDAExecutionProvider"
 _MESSAGE_CHARS = 160
+_FOLDERS = re.compile(r"(?<![\w:/])(?:/[^\s/]+)+/")
 
 FindingStatus = Literal["proven", "absent", "fell_back", "failed"]
 
@@ -75,6 +82,7 @@ def survey(
     *,
     interpreter: str = sys.executable,
     known: Iterable[Family] | None = None,
+    read_gpus: Callable[[], Fact[tuple[Gpu, ...]]] = read_nvidia,
 ) -> list[Finding]:
     """Return a finding for every known family; ``executor`` must have no other job.
 
@@ -82,6 +90,8 @@ def survey(
         executor: runs the proofs.
         interpreter: Python to ask.
         known: families, the registry's by default.
+        read_gpus: what the NVIDIA driver lists; a device that this interpreter's runtime
+            cannot use is pointed out.
 
     Raises:
         HardwareError: the interpreter cannot be run, or its packages exclude each other.
@@ -91,9 +101,19 @@ def survey(
     available: tuple[str, ...] | None = None
     for family in table:
         ask = _Ask(family=family, interpreter=interpreter)
-        findings.append(_find(ask, executor=executor, available=available))
-        available = findings[-1].available or available
+        found = _find(ask, executor=executor, available=available)
+        findings.append(_with_advice(found, read_gpus))
+        available = found.available or available
     return findings
+
+
+def _with_advice(found: Finding, read_gpus: Callable[[], Fact[tuple[Gpu, ...]]]) -> Finding:
+    """Return ``found``; an absent CUDA with what its owner could do for a device that is here."""
+    is_for_nvidia = found.family.onnxruntime_name == _CUDA
+    if not is_for_nvidia or found.status != "absent" or not is_for_this_platform(found.family):
+        return found
+    words = advice(read_gpus(), found.family.install)
+    return replace(found, reason=f"{found.reason}; {words}") if words else found
 
 
 def resolve_targets(
@@ -159,13 +179,16 @@ def _find(ask: _Ask, *, executor: Executor, available: Sequence[str] | None = No
     if missing:
         return _not_proven(ask, "absent", missing)
     result = _prove(ask, executor)
+    told = {} if result.error.startswith("not_in_build") else _ask_cuda(ask, executor)
     if result.status != "ok":
-        return _not_proven(ask, *_explain(ask.family, result, capabilities))
+        status, reason, words = _explain(ask.family, result, capabilities)
+        words = unmet(told, read_nvidia()) or words
+        return _not_proven(ask, status, f"{reason}: {words}" if words else reason)
     proof = Proof(
         onnxruntime=result.value["onnxruntime"],
         nodes=result.value["nodes"],
         available=tuple(result.value["available"]),
-        devices=tuple(result.value["devices"]),
+        devices=(*result.value["devices"], *_cuda_devices(told)),
         versions=capabilities["versions"],
         refused_types=result.value["refused_types"],
     )
@@ -224,15 +247,48 @@ def _not_in_build(family: Family, capabilities: Mapping[str, Any], available: st
 
 
 def _prove(ask: _Ask, executor: Executor) -> JobResult:
-    handle = executor.submit(
+    family = ask.family
+    return _alone(
+        executor,
         Job(
-            name=f"prove {ask.family.name}",
+            name=f"prove {family.name}",
             entry="autotune.targets.prove_child",
-            payload={"provider": ask.family.onnxruntime_name},
+            payload={
+                "provider": family.onnxruntime_name,
+                "types": types_to_prove(family.provider),
+            },
             interpreter=ask.interpreter,
             timeout_s=_PROOF_TIMEOUT_S,
-        )
+        ),
     )
+
+
+def _ask_cuda(ask: _Ask, executor: Executor) -> Mapping[str, Any]:
+    """Return what CUDA's libraries say there; nothing for other providers, or if it failed."""
+    if ask.family.onnxruntime_name != _CUDA:
+        return {}
+    result = _alone(
+        executor,
+        Job(
+            name="ask CUDA",
+            entry="autotune.targets.cuda_child",
+            payload={},
+            interpreter=ask.interpreter,
+            timeout_s=_PROOF_TIMEOUT_S,
+        ),
+    )
+    told: Mapping[str, Any] = result.value if result.status == "ok" else {}
+    return told
+
+
+def _cuda_devices(told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the devices that the runtime can choose from, with the versions that it uses."""
+    used = {name: told[name] for name in ("cuda", "cudnn", "driver_cuda") if told.get(name)}
+    return [{**device, **used} for device in told.get("devices", ())]
+
+
+def _alone(executor: Executor, job: Job) -> JobResult:
+    handle = executor.submit(job)
     result = executor.poll()
     if result is None or result.handle != handle:
         raise RunError("A target can be proven only while the executor has no other job.")
@@ -241,18 +297,20 @@ def _prove(ask: _Ask, executor: Executor) -> JobResult:
 
 def _explain(
     family: Family, result: JobResult, capabilities: Mapping[str, Any]
-) -> tuple[FindingStatus, str]:
+) -> tuple[FindingStatus, str, str]:
+    """Return what became of the proof, in our words and in the runtime's own, if it has any."""
     kind, _, message = result.error.partition(": ")
+    name = family.onnxruntime_name
     if kind == "not_in_build":
-        return "absent", _not_in_build(family, capabilities, message)
+        return "absent", _not_in_build(family, capabilities, message), ""
     if kind == "fell_back":
-        return "fell_back", f"{family.onnxruntime_name} left its node to another provider"
-    return "failed", f"{family.onnxruntime_name} did not run one node: {_ending(message or kind)}"
+        return "fell_back", f"{name} left its node to another provider", _ending(message)
+    return "failed", f"{name} did not run one node", _ending(message or kind)
 
 
 def _ending(message: str) -> str:
-    """Return one line of a native message; what matters stands at its end."""
-    line = " ".join(message.split()).rstrip(".")
+    """Return one line of a native message; what matters stands at its end, folders do not."""
+    line = _FOLDERS.sub("", " ".join(message.split())).rstrip(".")
     return line if len(line) <= _MESSAGE_CHARS else f"... {line[-_MESSAGE_CHARS:]}"
 
 

@@ -7,6 +7,7 @@ what onnxruntime can run on it; ``detect`` does.
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import json
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 from .fact import Fact, detected, not_applicable, probe, unknown
 
-__all__ = ["Accelerators", "Adapter", "Gpu", "read_accelerators"]
+__all__ = ["Accelerators", "Adapter", "Gpu", "read_accelerators", "read_nvidia"]
 
 T = TypeVar("T")
 Ask = Callable[[Sequence[str]], str]
@@ -26,6 +27,8 @@ Ask = Callable[[Sequence[str]], str]
 _ROOT = Path("/")
 _TIMEOUT_S = 20.0
 _MIB, _MHZ = 2**20, 1e6
+_NS = 1e-9
+_NEEDS_NVML = "needs NVML; pip install nvidia-ml-py"
 # Columns of `nvidia-smi --help-query-gpu`, in the order of the parser below.
 _SMI_COLUMNS = (
     "index",
@@ -40,6 +43,8 @@ _SMI_COLUMNS = (
     "clocks_throttle_reasons.active",
     "ecc.mode.current",
     "mig.mode.current",
+    "clocks.current.sm",
+    "uuid",
 )
 # nvml.h, nvmlClocksThrottleReasons: what holds the clocks back, idling and user limits aside.
 _THROTTLE_BITS = {
@@ -77,6 +82,13 @@ class Gpu:
         ecc: ``Enabled`` or ``Disabled``.
         mig: the same, whether the device is split.
         processes: that compute on it now.
+        sm_clock_now_hz: of the processors at the moment of reading, low while it idles.
+        uuid_sha256: of the device's identity, so that two reports can tell whether they are
+            of the same one and nothing else.
+        driver_cuda: newest CUDA that the driver runs, ``13.0``.
+        held_by_power_s: seconds since the driver's start in which the power limit held the
+            clocks back.
+        held_by_heat_s: the same for temperature.
     """
 
     index: int
@@ -92,6 +104,11 @@ class Gpu:
     ecc: Fact[str]
     mig: Fact[str]
     processes: Fact[int]
+    sm_clock_now_hz: Fact[float]
+    uuid_sha256: Fact[str]
+    driver_cuda: Fact[str]
+    held_by_power_s: Fact[float]
+    held_by_heat_s: Fact[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +173,11 @@ def read_accelerators(
     )
 
 
+def read_nvidia() -> Fact[tuple[Gpu, ...]]:
+    """Return the devices of the NVIDIA driver, or why none are known; never raises."""
+    return _nvidia(_ROOT, sys.platform, _ask_program, _import_nvml)[0]
+
+
 def _nvidia(
     root: Path, platform_name: str, ask: Ask, import_nvml: Callable[[], Any]
 ) -> tuple[Fact[tuple[Gpu, ...]], Fact[str]]:
@@ -205,6 +227,9 @@ def _nvml_gpu(nvml: Any, index: int) -> Gpu:
             is_missing = getattr(error, "value", None) == nvml.NVML_ERROR_NOT_SUPPORTED
             return (not_applicable if is_missing else unknown)(f"NVML: {error}")
 
+    def held(policy: int) -> float:
+        return int(nvml.nvmlDeviceGetViolationStatus(device, policy).violationTime) * _NS
+
     def switch(value: int) -> str:
         return "Enabled" if value else "Disabled"
 
@@ -228,11 +253,27 @@ def _nvml_gpu(nvml: Any, index: int) -> Gpu:
         ecc=fact(lambda: switch(nvml.nvmlDeviceGetEccMode(device)[0])),
         mig=fact(lambda: switch(nvml.nvmlDeviceGetMigMode(device)[0])),
         processes=fact(lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(device))),
+        sm_clock_now_hz=fact(
+            lambda: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * _MHZ
+        ),
+        uuid_sha256=fact(lambda: _hashed(_text(nvml.nvmlDeviceGetUUID(device)))),
+        driver_cuda=fact(lambda: _cuda_text(nvml.nvmlSystemGetCudaDriverVersion())),
+        held_by_power_s=fact(lambda: held(nvml.NVML_PERF_POLICY_POWER)),
+        held_by_heat_s=fact(lambda: held(nvml.NVML_PERF_POLICY_THERMAL)),
     )
 
 
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+
+
+def _hashed(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _cuda_text(number: int) -> str:
+    """Return CUDA's version from ``1000 * major + 10 * minor``."""
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _throttled_by(bits: int) -> str:
@@ -274,7 +315,12 @@ def _smi_gpu(row: dict[str, str]) -> Gpu:
         ),
         ecc=fact("ecc.mode.current", str),
         mig=fact("mig.mode.current", str),
-        processes=unknown("needs NVML; pip install nvidia-ml-py"),
+        processes=unknown(_NEEDS_NVML),
+        sm_clock_now_hz=fact("clocks.current.sm", lambda text: float(text) * _MHZ),
+        uuid_sha256=fact("uuid", _hashed),
+        driver_cuda=unknown(_NEEDS_NVML),
+        held_by_power_s=unknown(_NEEDS_NVML),
+        held_by_heat_s=unknown(_NEEDS_NVML),
     )
 
 

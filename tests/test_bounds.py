@@ -13,6 +13,7 @@ from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_
 from autotune.constraint import parse_constraint
 from autotune.errors import HardwareError, UsageError
 from autotune.evaluators import unmeasurable
+from autotune.kinds import KINDS, Kind
 from autotune.target_report import load_target_report
 
 from .edge_box import INT4, edge_box, entry, number, written
@@ -74,3 +75,26 @@ def test_a_target_report_without_the_number_is_refused_with_its_own_reason(tmp_p
     machine = load_target_report(written(edge_box(entries=(told,)), tmp_path / "edge.json"))
     check_bounds_on_target([ENERGY], machine, [INT4])
     assert machine.costs()[INT4.name]["energy"].value == 0.2
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("perplexity<=20", "generation", "needs plain text"),
+        ("perplexity<=20", "choice", "needs plain text"),
+        ("accuracy>=0.9", "perplexity", "'perplexity<=20'"),
+        ("macro_f1>=0.9", "choice", "needs labels"),
+        ("tpot<=5ms", "choice", "a choice makes no further tokens"),
+    ],
+)
+def test_a_bound_on_what_the_task_has_no_number_for_is_refused(
+    text: str, kind: Kind, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_bounds_on_task([parse_constraint(text)], kind)
+
+
+def test_each_kind_may_bound_its_own_quality() -> None:
+    for kind in KINDS:
+        text = "perplexity<=20" if kind == "perplexity" else "accuracy>=0.9"
+        check_bounds_on_task([parse_constraint(text)], kind)

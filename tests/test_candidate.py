@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,8 +34,12 @@ adapters = st.builds(
     batch_size=st.integers(1, 64),
     warmup=st.floats(0, 0.99),
     dropout=st.floats(0, 0.99),
-    target_modules=st.sampled_from(["all-linear", "attention", "mlp"]),
+    target_modules=st.sampled_from(["all-linear", "attention", "mlp", "q_proj+v_proj"]),
     seed=st.integers(0, 2**31),
+    rslora=st.booleans(),
+    schedule=st.sampled_from(["cosine", "linear", "constant"]),
+    steps=st.none() | st.integers(1, 10_000),
+    clip_norm=st.none() | floats,
 )
 int4_recipes = st.builds(
     Recipe,
@@ -192,3 +197,30 @@ def test_a_candidate_is_named_by_training_and_recipe() -> None:
     assert third.name == f"{adapter.name}@0.33/cpu-fp32"
     assert full.name == f"{adapter.name}/cpu-fp32"
     assert adapter.name.startswith("lora-r8-a2-lr0.001-")
+
+
+def test_a_config_has_the_name_that_it_had_before_there_were_more_options() -> None:
+    assert AdapterConfig().name == "lora-r16-a2-lr0.001-c6f7a7"
+    changed = (
+        *(AdapterConfig(rslora=True), AdapterConfig(schedule="linear")),
+        *(AdapterConfig(steps=9), AdapterConfig(clip_norm=None)),
+    )
+    assert len({config.name for config in (AdapterConfig(), *changed)}) == 5
+    plain = AdapterConfig(method="qlora")
+    assert dataclasses.replace(plain, double_quant=False).name != plain.name
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 0}, "steps must be finite and greater than zero, got 0"),
+        ({"clip_norm": 0.0}, "clip_norm must be finite and greater than zero"),
+        ({"double_quant": False}, "for method 'qlora' only"),
+        ({"target_modules": ""}, "distinct names joined by"),
+        ({"target_modules": "q_proj+"}, "distinct names joined by"),
+        ({"target_modules": "q_proj+q_proj"}, "distinct names joined by"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        AdapterConfig(**options)

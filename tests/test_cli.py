@@ -84,7 +84,7 @@ FLAGS = [
     (["--budget", "12"], "--budget needs a unit", "12ms or 12s"),
     (["--data", "rows.csv"], "needs --template", "for example --template"),
     (["--template", "{a}{b}"], "need --data", "add it"),
-    (["--task", "regression"], "'regression'", "classification or generation"),
+    (["--task", "regression"], "'regression'", "classification, generation, choice, perplexity"),
     (["--sampler", "cmaes"], "'cmaes'", "one of tpe"),
     (["--target", "cpu", "--target-report", "e.json"], "'cpu' too", "leave one of them out"),
     (["--target-report", ""], "--target-report needs a value", "leave the flag out"),
@@ -275,6 +275,8 @@ def test_help_lists_every_flag_that_a_run_takes(autotune: Autotune) -> None:
         ),
         *("--test-data", "--max-latency", "--max-ttft", "--max-tpot", "--max-memory"),
         *("--max-size", "--min-accuracy", "--constraint", "--budget", "--trials", "--sampler"),
+        *("--methods", "--merge-bases", "--target-modules", "--epochs", "--steps"),
+        *("--schedule", "--clip-norm", "--rslora", "--double-quant", "--no-double-quant"),
         *("--seed", "--output", "--dry-run", "--json", "--trust-remote-code", "--debug"),
     )
     assert [flag for flag in flags if flag not in ended.out] == []

@@ -21,7 +21,10 @@ from autotune.config import (
     resolve_config,
 )
 from autotune.errors import OutputError, UnitError, UsageError
+from autotune.list_flags import read_trainings
 from autotune.search import SamplerName
+from autotune.task_flags import TaskFlags
+from autotune.trainings import Trainings
 
 NO_FLAGS: dict[str, Any] = {
     "target": "auto",
@@ -79,7 +82,7 @@ def test_a_run_without_limits_gets_the_default_budget(
         ({"template": "{a}{b}"}, "need --data", "add it"),
         ({"test_data": "test.csv"}, "need --data", "add it"),
         ({"validation_data": "v.csv"}, "need --data", "add it"),
-        ({"kind": "regression"}, "'regression'", "classification or generation"),
+        ({"kind": "regression"}, "'regression'", "classification, generation, choice, perplexity"),
         ({"sampler": "cmaes"}, "'cmaes'", "tpe, nsgaii, gp, random, grid"),
         ({"budget": "12"}, "--budget needs a unit, got '12'", "12ms or 12s"),
         ({"budget": "-1m"}, "--budget must be greater than zero", "'-1m'"),
@@ -152,11 +155,29 @@ def test_the_list_of_samplers_is_that_of_the_search() -> None:
     assert tuple(SamplerName) == SAMPLERS
 
 
+def test_ways_of_training_are_read_and_kept(tmp_path: Path) -> None:
+    assert resolve().trainings == Trainings()
+    asked = read_trainings(methods="qlora,lora", merge_bases="full, dequantized")
+    assert asked == Trainings(methods=("qlora", "lora"), merge_bases=("full", "dequantized"))
+    config = resolve(trainings=asked)
+    config.save(tmp_path / "run.json")
+    assert RunConfig.load(tmp_path / "run.json").trainings == asked
+    with pytest.raises(UsageError, match="--methods has no 'dora'"):
+        read_trainings(methods="dora")
+    with pytest.raises(UsageError, match="--schedule is one of cosine, linear, constant"):
+        read_trainings(schedule="linear,cosine")
+    options = read_trainings(target_modules="mlp,q_proj+v_proj", clip_norm=0.0, steps=90)
+    assert options.target_modules == ("mlp", "q_proj+v_proj")
+    assert (options.clip_norm, options.steps, options.epochs) == (None, 90, None)
+
+
 def test_every_flag_reaches_the_configuration() -> None:
     fields = set(inspect.signature(RunConfig).parameters)
     renamed = {"budget": "budget_s", "trials": "max_trials", "bounds": "constraints"}
     flags = {renamed.get(name, name) for name in inspect.signature(resolve_config).parameters}
-    assert fields - flags == {"is_demo"}
+    flags = flags - {"task"} | set(inspect.signature(TaskFlags).parameters)
+    of_files = {"chain", "corpus", "held_out"}
+    assert fields - flags == {"is_demo", *of_files}
     assert flags <= fields
 
 

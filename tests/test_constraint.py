@@ -34,6 +34,7 @@ def _measured(
         ("energy_per_token<=2mJ", "energy_per_token", "<=", 0.002),
         ("device_memory<=8GB", "device_memory", "<=", 8e9),
         ("accuracy>=0.9", "accuracy", ">=", 0.9),
+        ("perplexity<=20.5", "perplexity", "<=", 20.5),
         ("macro_f1>=85%", "macro_f1", ">=", 0.85),
     ],
 )
@@ -60,6 +61,8 @@ def test_the_general_form_is_read_with_the_units_of_its_metric(
         ("latency<=0ms", UnitError, "greater than zero", "'0ms'"),
         ("memory<=-4GB", UnitError, "greater than zero", "'-4GB'"),
         ("accuracy>=90", UnitError, "fraction", "90%"),
+        ("perplexity<=0.5", UnitError, "1 or more", "0.5"),
+        ("perplexity<=20ms", UnitError, "without unit", "20ms"),
     ],
 )
 def test_refusals_name_the_rule_the_value_and_a_way_out(

@@ -65,12 +65,12 @@ def test_every_recipe_runs_on_the_gpu_and_computes_what_its_model_does(
     report: HardwareReport,
 ) -> None:
     entries = _entries(report)
-    assert {"cuda-fp16", "cuda-bf16", "cuda-fp32", "cuda-int4-b32-acc0"} <= entries.keys()
+    assert {"cuda-fp16", "cuda-bf16", "cuda-int8-b32-acc0", "cuda-int4-b32-acc0"} <= entries.keys()
     for name, entry in entries.items():
         assert entry.status is OutcomeStatus.MEASURED, f"{name}: {entry}"
         assert entry.target == "cuda"
         assert entry.metrics["distortion"].value < 0.4, name
-    assert entries["cuda-fp32"].metrics["distortion"].value < 1e-3
+    assert entries["cuda-fp16"].metrics["distortion"].value < 1e-3
 
 
 def test_recorded_kernels_compute_the_same(report: HardwareReport) -> None:
@@ -85,8 +85,7 @@ def test_recorded_kernels_compute_the_same(report: HardwareReport) -> None:
 def test_memory_and_energy_of_the_device_are_read(report: HardwareReport) -> None:
     for name, entry in _entries(report).items():
         assert entry.metrics["device_memory"].value > 1e6, name
-        # Counters of energy advance every few tens of milliseconds: a short block may see none.
-        assert "energy" in entry.metrics or "did not advance" in entry.unmeasured["energy"], name
+        assert 1e-4 < entry.metrics["energy"].value < 100, name
 
 
 def test_a_model_tuned_for_the_gpu_answers_out_of_its_folder(

@@ -37,11 +37,15 @@ HEAVY = (
 WORKER_ONLY = {
     "autotune.passes.answer_loss": "a loss over torch tensors",
     "autotune.passes.base_model": "torch modules with the weights of a checkpoint",
+    "autotune.passes.compute": "times and names what torch computes in",
+    "autotune.passes.fit": "counts the torch tensors that a training keeps",
     "autotune.passes.graph": "reads graphs with onnx_ir",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
+    "autotune.passes.replay": "records what a GPU does for torch",
     "autotune.passes.training": "the torch training loop",
+    "autotune.passes.training_log": "losses that are read from the device in groups",
 }
 
 _IMPORT_ALL = """
@@ -218,7 +222,9 @@ def test_every_dependency_of_an_ordinary_installation_is_pinned() -> None:
 
 def test_every_library_that_is_imported_is_a_declared_dependency() -> None:
     declared = _requirements(*PROJECT["project"]["optional-dependencies"])
-    known = {*declared, *sys.stdlib_module_names, "autotune"}
+    # Imported by another name than it is installed by.
+    aliases = {"yaml"} if "pyyaml" in declared else set()
+    known = {*declared, *aliases, *sys.stdlib_module_names, "autotune"}
     undeclared = {
         f"{_shown(path)} imports {name}"
         for path in _sources(with_tests=False)

@@ -11,13 +11,14 @@ from autotune.candidate import Recipe
 from autotune.constraint import Constraint
 from autotune.errors import HardwareError, UsageError
 from autotune.evaluators import unmeasurable
+from autotune.kinds import Kind, is_decision
 from autotune.target_report import TargetMachine
 
 __all__ = ["check_bounds_on_target", "check_bounds_on_task", "check_measurable"]
 
 _OF_FURTHER_TOKENS = ("tpot", "energy_per_token")
 # What this machine measures of any build, whichever machine it is for.
-_TAKEN_HERE = ("size", "accuracy", "macro_f1")
+_TAKEN_HERE = ("size", "accuracy", "macro_f1", "perplexity")
 _WHAT = {
     "energy": "the energy of a request",
     "energy_per_token": "the energy of a token",
@@ -26,7 +27,7 @@ _WHAT = {
 }
 
 
-def check_bounds_on_task(constraints: Iterable[Constraint], kind: str) -> None:
+def check_bounds_on_task(constraints: Iterable[Constraint], kind: Kind) -> None:
     """Refuse bounds that a task of ``kind`` has no number for.
 
     Raises:
@@ -34,14 +35,24 @@ def check_bounds_on_task(constraints: Iterable[Constraint], kind: str) -> None:
     """
     for constraint in constraints:
         name = constraint.metric.partition(".")[0]
-        if name in _OF_FURTHER_TOKENS and kind == "classification":
+        if name in _OF_FURTHER_TOKENS and is_decision(kind):
             instead = "energy" if name == "energy_per_token" else "latency"
             raise UsageError(
-                f"{constraint} cannot be measured: a classification makes no further tokens after"
+                f"{constraint} cannot be measured: a {kind} makes no further tokens after"
                 f" its decision; bound the {instead} instead, or ask for --task generation."
             )
         if name == "macro_f1" and kind != "classification":
             raise UsageError(f"{constraint} needs labels, this task is {kind}; leave it out.")
+        if name == "perplexity" and kind != "perplexity":
+            raise UsageError(
+                f"{constraint} needs plain text, this task is {kind}; bound the accuracy instead,"
+                " or ask for --task perplexity."
+            )
+        if name == "accuracy" and kind == "perplexity":
+            raise UsageError(
+                f"{constraint} would judge single tokens, which nobody answers; bound the"
+                " perplexity of the text instead, for example --constraint 'perplexity<=20'."
+            )
 
 
 def check_measurable(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal
 
@@ -17,6 +17,7 @@ from autotune.errors import UsageError
 from autotune.plain import digest, to_plain
 
 __all__ = [
+    "PARTS",
     "UNTRAINED",
     "AdapterConfig",
     "Algorithm",
@@ -25,7 +26,7 @@ __all__ = [
     "Method",
     "Precision",
     "Recipe",
-    "TargetModules",
+    "Schedule",
 ]
 
 
@@ -56,7 +57,9 @@ _QUANTISER_OPTIONS: Mapping[Precision, tuple[str, ...]] = {
 
 Method = Literal["lora", "qlora"]
 MergeBase = Literal["full", "dequantized"]
-TargetModules = Literal["all-linear", "attention", "mlp"]
+Schedule = Literal["cosine", "linear", "constant"]
+# Parts of a decoder layer; names of layers stand beside them.
+PARTS = ("all-linear", "attention", "mlp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +136,24 @@ class AdapterConfig:
         alpha_ratio: lora_alpha / rank, greater than zero; alpha alone is redundant
             with the learning rate (facts on LoRA priors), the ratio is not.
         learning_rate: peak, greater than zero.
-        epochs: passes over the training data at fidelity 1, greater than zero.
+        epochs: passes over the training data at fidelity 1, greater than zero; not used
+            where ``steps`` are given.
         batch_size: examples per optimiser step.
         warmup: share of all steps with a rising learning rate, in [0, 1).
         dropout: LoRA dropout, in [0, 1).
         weight_decay: AdamW's.
-        target_modules: which linear layers get an adapter.
+        target_modules: which linear layers get an adapter: ``all-linear``, ``attention``,
+            ``mlp``, or names of layers joined by ``+`` (``q_proj+v_proj``).
         merge_base: weights that the adapter is merged into; ``dequantized`` is for qlora.
         seed: of initialisation, order and dropout.
+        rslora: the product is scaled by alpha / sqrt(rank) in the place of alpha / rank, so
+            that high ranks learn as fast as low ones (arXiv 2312.03732).
+        double_quant: the scales of the 4-bit base are rounded too, to 8 bits; for qlora.
+        schedule: of the learning rate after the warm-up: down to a tenth of the peak along
+            a cosine or a line, or constant.
+        steps: optimiser steps at fidelity 1, at least 1; None follows from ``epochs``.
+        clip_norm: gradients are scaled down to this norm, greater than zero; None leaves
+            them.
     """
 
     method: Method = "lora"
@@ -152,13 +165,21 @@ class AdapterConfig:
     warmup: float = 0.05
     dropout: float = 0.0
     weight_decay: float = 0.0
-    target_modules: TargetModules = "all-linear"
+    target_modules: str = "all-linear"
     merge_base: MergeBase = "full"
     seed: int = 0
+    rslora: bool = False
+    double_quant: bool = True
+    schedule: Schedule = "cosine"
+    steps: int | None = None
+    clip_norm: float | None = 1.0
 
     def __post_init__(self) -> None:
-        for field in ("rank", "alpha_ratio", "learning_rate", "epochs", "batch_size"):
+        positive = ("rank", "alpha_ratio", "learning_rate", "epochs", "batch_size", "steps")
+        for field in (*positive, "clip_norm"):
             value = getattr(self, field)
+            if value is None and field in ("steps", "clip_norm"):
+                continue
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{field} must be finite and greater than zero, got {value!r}.")
         for field in ("warmup", "dropout"):
@@ -167,13 +188,29 @@ class AdapterConfig:
                 raise UsageError(f"{field} must be in [0, 1), got {value!r}.")
         if self.merge_base == "dequantized" and self.method != "qlora":
             raise UsageError("merge_base 'dequantized' is for method 'qlora' only; use 'full'.")
+        if not self.double_quant and self.method != "qlora":
+            raise UsageError("double_quant off is for method 'qlora' only; leave it on.")
+        names = self.target_modules.split("+")
+        if not all(names) or len(set(names)) < len(names):
+            raise UsageError(
+                "target_modules are distinct names joined by '+', or one of"
+                f" {', '.join(PARTS)}; got {self.target_modules!r}."
+            )
 
     @property
     def name(self) -> str:
         """Short name with what the search varies, and a digest of the rest."""
-        rest = digest(to_plain(self))[:6]
+        plain = to_plain(self)
+        # Without what is as it was before there was a choice: names are in old records.
+        added = {name: plain.pop(name) for name in _ADDED}
+        usual = {field.name: field.default for field in fields(self)}
+        plain |= {name: value for name, value in added.items() if value != usual[name]}
+        rest = digest(plain)[:6]
         return f"{self.method}-r{self.rank}-a{self.alpha_ratio:g}-lr{self.learning_rate:.3g}-{rest}"
 
+
+# Fields that came after the first records.
+_ADDED = ("rslora", "double_quant", "schedule", "steps", "clip_norm")
 
 UNTRAINED = "untrained"
 

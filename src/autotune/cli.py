@@ -17,9 +17,11 @@ import typer
 
 from autotune import __version__
 from autotune.cli_config import add_config
+from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
+from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
 from autotune.errors import AutotuneError, UsageError
 from autotune.run_folders import find_run
 from autotune.settings import Settings, flags_of, read_settings
@@ -38,6 +40,7 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
+_TRAINING = "Training"
 _FAILED = 4
 _MOST_SEED = 2**32 - 1  # a training packs it with the step into torch's 64 bits
 
@@ -90,12 +93,12 @@ def tune(  # the flags of DESIGN.md, one argument each
             rich_help_panel=_DATA,
         ),
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classification or generation.  [default: by the data]", rich_help_panel=_DATA
-        ),
-    ] = None,
+    task: TaskKind = None,
+    options: Options = None,
+    metric: Metric = None,
+    extract: Extract = None,
+    chat: Chat = False,
+    truncate: Truncate = False,
     validation_data: Annotated[
         str | None, typer.Option(help="Your own validation split.", rich_help_panel=_DATA)
     ] = None,
@@ -143,6 +146,68 @@ def tune(  # the flags of DESIGN.md, one argument each
     sampler: Annotated[
         str, typer.Option(help="tpe, nsgaii, gp, random or grid.", rich_help_panel=_RUN)
     ] = "tpe",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="lora, qlora or both.  [default: qlora too where it helps; --dry-run says why]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    merge_bases: Annotated[
+        str | None,
+        typer.Option(
+            help="Of qlora: full, dequantized (what its training saw) or both."
+            "  [default: dequantized]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    target_modules: Annotated[
+        str | None,
+        typer.Option(
+            help="What gets an adapter: all-linear, attention, mlp, or names joined by +"
+            " (q_proj+v_proj); more than one to try.  [default: all-linear]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Passes over the data of a whole training.  [default: what the budget allows,"
+            " 3 at most]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Optimiser steps of a whole training, in the place of --epochs.",
+            min=1,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the learning rate: cosine, linear or constant.  [default: cosine]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest norm of the gradients, 0 for any.  [default: 1]",
+            min=0,
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    rslora: Annotated[
+        bool,
+        typer.Option("--rslora", help="Scale by alpha / sqrt(rank).", rich_help_panel=_TRAINING),
+    ] = False,
+    double_quant: Annotated[
+        bool,
+        typer.Option(help="Of qlora: round the scales too.", rich_help_panel=_TRAINING),
+    ] = True,
     seed: Annotated[
         int, typer.Option(min=0, max=_MOST_SEED, help="Of everything.", rich_help_panel=_RUN)
     ] = 0,
@@ -187,6 +252,8 @@ def tune(  # the flags of DESIGN.md, one argument each
             _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
+    from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
+    from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
         "latency.p95": max_latency,
@@ -201,6 +268,13 @@ def tune(  # the flags of DESIGN.md, one argument each
         data=data,
         template=template,
         kind=task,
+        task=TaskFlags(
+            options=options,
+            metric=metric,
+            extract=extract,
+            chat=chat,
+            truncate=truncate,
+        ),
         validation_data=validation_data,
         test_data=test_data,
         bounds=Bounds(maxima=maxima, min_accuracy=min_accuracy, general=tuple(constraint or ())),
@@ -210,6 +284,17 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
+        trainings=read_trainings(
+            methods=methods,
+            merge_bases=merge_bases,
+            target_modules=target_modules,
+            epochs=epochs,
+            steps=steps,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            rslora=rslora,
+            double_quant=double_quant,
+        ),
     )
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
@@ -259,6 +344,7 @@ add_commands(app)
 add_runs(app)
 add_sweep(app)
 add_config(app)
+add_olive(app)
 
 
 def main() -> None:

@@ -12,14 +12,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from autotune import demo
+from autotune.chain import Chain, Corpus
 from autotune.constraint import Constraint, parse_constraint
 from autotune.errors import OutputError, UsageError
+from autotune.kinds import Kind
 from autotune.plain import first_problem, from_plain, to_plain
+from autotune.task_flags import TaskFlags
+from autotune.trainings import Trainings
 from autotune.units import parse_duration, parse_fraction, parse_size
 
 __all__ = [
@@ -93,16 +96,27 @@ class RunConfig:
             this one.
         model: model source (hub id, folder, .gguf, pypi:...).
         data: file or hub data set id.
-        template: text with the fields of a row in braces.
-        kind: classification or generation; None lets the data decide.
+        template: text with the fields of a row in braces; empty for conversations and for
+            plain text as it stands.
+        kind: what is asked of the model; None lets the data decide.
+        options: columns with the options of a multiple choice.
+        metric: how answers are judged; None is the default for the kind.
+        extract: regular expression that takes the answer out of generated text.
+        chat: ask in the words of the model's chat template.
+        truncate: leave out the beginning of prompts that are too long.
         validation_data, test_data: split files of the user's own.
         constraints: bounds that a chosen model meets.
         budget_s: wall time, downloads excluded; None with ``max_trials`` given.
         max_trials: candidates scored at most; None for no such limit.
         seed: of splits, training and search.
         sampler: Optuna sampler by name.
+        trainings: which ways of training may be tried.
         trust_remote_code: run Python code that a model repository brings.
         is_demo: the built-in demo was asked for.
+        chain: steps that a configuration fixes; None searches.
+        corpus: train on whole texts; None trains on answers.
+        held_out: share of the distinct prompts that is kept from training, half of it for
+            each of the other splits; None is the usual split.
     """
 
     target: str = "auto"
@@ -110,7 +124,12 @@ class RunConfig:
     model: str = demo.MODEL
     data: str = ""
     template: str = demo.TEMPLATE
-    kind: Literal["classification", "generation"] | None = None
+    kind: Kind | None = None
+    options: tuple[str, ...] = ()
+    metric: str | None = None
+    extract: str | None = None
+    chat: bool = False
+    truncate: bool = False
     validation_data: str | None = None
     test_data: str | None = None
     constraints: tuple[Constraint, ...] = ()
@@ -118,8 +137,16 @@ class RunConfig:
     max_trials: int | None = None
     seed: int = 0
     sampler: str = "tpe"
+    trainings: Trainings = field(default_factory=Trainings)
     trust_remote_code: bool = False
     is_demo: bool = True
+    chain: Chain | None = None
+    corpus: Corpus | None = None
+    held_out: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.held_out is not None and not 0 < self.held_out < 1:
+            raise UsageError(f"The share kept from training is in (0, 1), got {self.held_out!r}.")
 
     @property
     def data_path(self) -> str:
@@ -218,6 +245,8 @@ def census_config(
     template: str | None,
     bounds: Bounds,
     seed: int,
+    kind: str | None = None,
+    task: TaskFlags | None = None,
 ) -> RunConfig:
     """Return what a census covers: a run's configuration with limits that it does not use.
 
@@ -229,7 +258,8 @@ def census_config(
         model=model,
         data=data,
         template=template,
-        kind=None,
+        kind=kind,
+        task=task,
         validation_data=None,
         test_data=None,
         bounds=bounds,
@@ -257,6 +287,8 @@ def resolve_config(
     seed: int,
     trust_remote_code: bool,
     target_report: str | None = None,
+    trainings: Trainings | None = None,
+    task: TaskFlags | None = None,
 ) -> RunConfig:
     """Return the configuration that the flags ask for.
 
@@ -280,13 +312,8 @@ def resolve_config(
             f"--target-report names the machine and its providers, got --target {target!r} too;"
             " leave one of them out."
         )
-    if kind not in (None, "classification", "generation"):
-        raise UsageError(f"--task is classification or generation, got {kind!r}.")
-    if data and not template:
-        raise UsageError(
-            f"--data {data!r} needs --template, which says how a row becomes text;"
-            r" for example --template '### Text: {phrase}\n### The tone is:\n{tone}'."
-        )
+    task = task or TaskFlags()
+    known_kind = task.resolve(kind, data=data, template=template)
     if not data and (template or validation_data or test_data):
         raise UsageError("--template, --validation-data and --test-data need --data; add it.")
     if sampler not in SAMPLERS:
@@ -299,8 +326,13 @@ def resolve_config(
         target_report=_from_anywhere(target_report) if target_report else None,
         model=_from_anywhere(model) if model else demo.MODEL,
         data=_from_anywhere(data) if data else "",
-        template=template or demo.TEMPLATE,
-        kind="generation" if kind == "generation" else "classification" if kind else None,
+        template=template or ("" if data else demo.TEMPLATE),
+        kind=known_kind,
+        options=task.columns,
+        metric=task.metric,
+        extract=task.extract,
+        chat=task.chat,
+        truncate=task.truncate,
         validation_data=_from_anywhere(validation_data) if validation_data else None,
         test_data=_from_anywhere(test_data) if test_data else None,
         constraints=bounds.resolve(),
@@ -308,6 +340,7 @@ def resolve_config(
         max_trials=trials,
         seed=seed,
         sampler=sampler,
+        trainings=trainings or Trainings(),
         trust_remote_code=trust_remote_code,
         is_demo=not data,
     )

@@ -7,13 +7,14 @@ can be added (Optuna's TPE sums them unnormalised).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from autotune.errors import UsageError
+from autotune.errors import UnitError, UsageError
 from autotune.measurement import METRIC_UNITS, Measurement, metric_unit
 from autotune.units import (
     format_quantity,
@@ -30,7 +31,7 @@ _DEFAULT_STATISTIC = {"latency": "p95", "ttft": "p95", "tpot": "p95"}
 _STATISTICS = ("p50", "p90", "p95")
 _BOUNDABLE = (
     *("latency", "ttft", "tpot", "memory", "device_memory", "size"),
-    *("energy", "energy_per_token", "accuracy", "macro_f1"),
+    *("energy", "energy_per_token", "accuracy", "macro_f1", "perplexity"),
 )
 _FORM = re.compile(r"\s*([a-z_0-9]+)(?:\.([a-z0-9]+))?\s*(<=|>=)\s*(.+?)\s*")
 
@@ -88,6 +89,8 @@ class Constraint:
 
 
 def _parse_bound(text: str, unit: str, what: str) -> float:
+    if what.endswith("perplexity"):
+        return _parse_perplexity(text, what)
     if unit == "s":
         return parse_duration(text, what=what)
     if unit == "B":
@@ -95,6 +98,17 @@ def _parse_bound(text: str, unit: str, what: str) -> float:
     if unit == "J":
         return parse_energy(text, what=what)
     return parse_fraction(text, what=what)
+
+
+def _parse_perplexity(text: str, what: str) -> float:
+    """Return a perplexity: choices that a model wavers between, 1 for none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1 <= value < math.inf:
+        raise UnitError(f"{what} is a number of 1 or more without unit, got {text!r}.")
+    return value
 
 
 def parse_constraint(text: str) -> Constraint:

@@ -1,15 +1,15 @@
 """What a run will cost before anything was measured: time, disk and memory, with the basis.
 
 The reference figures are those of a 135M-parameter model on two AVX512-BF16
-cores; they are scaled by model size, cores and instruction set. The planner
-replaces every estimate by what it sees.
+cores; they are scaled by model size, cores and instruction set. A GPU that trains
+is assumed to be a small one. The planner replaces every estimate by what it sees.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune.candidate import Algorithm, Precision, Recipe
@@ -25,6 +25,11 @@ _REFERENCE_TOKENS_PER_S = 290.0  # LoRA on all linear layers, fp32, batches of 1
 # AMX multiplies bf16 four times as fast as AVX-512 does fp32; AVX512_BF16 alone is no
 # faster than fp32 on some makes (86 against 155 GFLOP/s on the reference machine).
 _BF16_SPEEDUP = 2.5
+# A training on a GPU: 4 operations per weight and token (forwards, and backwards to the
+# adapters) at half of what the smallest with bfloat16 reach, and what a token's share of a
+# step takes to ask for: 25 ms over 16 rows of 25 tokens, which no GPU makes shorter.
+_GPU_FLOPS = 10e12
+_GPU_ASKING_S = 0.025 / 400
 _REQUEST_S = 0.055  # 22 prompt tokens, int8
 # Bytes per weight of the built graph, with the embedding that stays wider in int4.
 _BYTES_PER_WEIGHT: Mapping[Precision, float] = {
@@ -66,6 +71,10 @@ class Estimates:
     memory_bytes: float
     basis: str
 
+    def measured_elsewhere(self) -> Estimates:
+        """Return the same for a run that has its measurements from another machine."""
+        return replace(self, stage_s={**self.stage_s, "measure": 0.0})
+
 
 def assumed_gflops(isa: Sequence[str], cores: float) -> float:
     """Return a matrix-product rate in GFLOP/s (fp32) from the instruction set and the cores.
@@ -93,6 +102,7 @@ class Estimator:
         scored_rows: rows of the validation split.
         gflops: ``assumed_gflops`` of the machine.
         has_bf16: the CPU has matrix units for bf16 (AMX).
+        trains_on: ``cpu``, or a GPU (``autotune.passes.training_device``).
     """
 
     parameters: int
@@ -100,6 +110,7 @@ class Estimator:
     scored_rows: int
     gflops: float
     has_bf16: bool
+    trains_on: str = "cpu"
 
     # One training may take this share of the budget: three are started, two finished,
     # and census, builds and confirmation need about half.
@@ -107,14 +118,14 @@ class Estimator:
     _most_epochs = 3.0
     _fewest_epochs = 0.3
 
-    def estimate(self, recipes: Sequence[Recipe], budget_s: float | None) -> Estimates:
-        """Return what a run over ``recipes`` will cost."""
+    def estimate(
+        self, recipes: Sequence[Recipe], budget_s: float | None, *, epochs: float | None = None
+    ) -> Estimates:
+        """Return what a run over ``recipes`` will cost; without ``epochs`` the budget decides."""
         speed = self._tokens_per_s()
         epoch_s = self.train_tokens / speed
-        epochs = self._most_epochs
-        if budget_s is not None:
-            fitting = self._training_share * budget_s / epoch_s
-            epochs = min(self._most_epochs, max(self._fewest_epochs, round(fitting, 1)))
+        if epochs is None:
+            epochs = self._epochs(budget_s, epoch_s)
         return Estimates(
             tokens_per_s=speed,
             epochs=epochs,
@@ -124,11 +135,24 @@ class Estimator:
             memory_bytes=self._memory_bytes(recipes),
             basis=(
                 f"{self.parameters / 1e6:.0f}M weights, {self.gflops:.0f} GFLOP/s fp32 assumed"
-                f" for its cores, {'bf16' if self.has_bf16 else 'fp32'} training"
+                f" for its cores, {self._training_basis()}"
             ),
         )
 
+    def _epochs(self, budget_s: float | None, epoch_s: float) -> float:
+        if budget_s is None:
+            return self._most_epochs
+        fitting = self._training_share * budget_s / epoch_s
+        return min(self._most_epochs, max(self._fewest_epochs, round(fitting, 1)))
+
+    def _training_basis(self) -> str:
+        if self.trains_on != "cpu":
+            return f"training on {self.trains_on} at {_GPU_FLOPS / 1e12:.0f} TFLOP/s assumed"
+        return f"{'bf16' if self.has_bf16 else 'fp32'} training"
+
     def _tokens_per_s(self) -> float:
+        if self.trains_on != "cpu":
+            return 1 / (4 * self.parameters / _GPU_FLOPS + _GPU_ASKING_S)
         speed = _REFERENCE_TOKENS_PER_S * self._scale()
         return speed * _BF16_SPEEDUP if self.has_bf16 else speed
 

@@ -47,9 +47,9 @@ def run_hardware(
         output: file for the JSON document.
         html: file for the page.
         as_json: print the document instead of the tables.
-        calibrate: measure; takes at most ``limit_s``.
+        calibrate: measure; takes at most ``limit_s`` per target.
         asserted: ``KEY=VALUE``, facts that a person knows.
-        limit_s: of the calibration, all targets together.
+        limit_s: of the calibration of one target.
 
     Returns:
         0; or 3 where no target, or not every target named, is usable.

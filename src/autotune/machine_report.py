@@ -37,6 +37,7 @@ from autotune.targets import (
     Machine,
     ProvenTarget,
     calibrate,
+    device_reasons,
     disturbance,
     find_conflicts,
     grade_noise,
@@ -44,6 +45,7 @@ from autotune.targets import (
     read_accelerators,
     read_conditions,
     read_machine,
+    read_nvidia,
     survey,
 )
 
@@ -76,7 +78,7 @@ class MachineRequest:
         asks: families to prove by interpreter; None is every known one.
         calibrates: measure bandwidth, products and noise.
         asserted: what a person says of the machine, by name.
-        limit_s: of the whole calibration, all devices together.
+        limit_s: of the calibration of one target, the start of its process included.
         seed: of contents, orders and the bootstrap.
     """
 
@@ -160,10 +162,12 @@ def _calibrate(
 ) -> Calibration:
     """Return what the devices reach, one after another, nothing of ours beside them."""
     usable = machine.processor.usable_cores.value or 1.0
-    share_s = max(_LEAST_S, request.limit_s / len(proven) - _START_S)
+    share_s = max(_LEAST_S, request.limit_s - _START_S)
     with measurement_lock(what="the calibration", on_wait=progress.line):
         names = ", ".join(one.family.name for one in proven)
-        progress.working(f"calibrate {names} (at most {request.limit_s:.0f} s)", silent=True)
+        longest_s = request.limit_s * len(proven)
+        progress.working(f"calibrate {names} (at most {longest_s:.0f} s)", silent=True)
+        gpus_before = read_nvidia()
         before, began = read_conditions(), time.monotonic()
         devices = [
             calibrate(
@@ -174,11 +178,15 @@ def _calibrate(
             for one in proven
         ]
         seconds = time.monotonic() - began
-        after = read_conditions()
+        after, gpus_after = read_conditions(), read_nvidia()
     progress.rest()
     noise = tuple(_noise(devices, seed=request.seed))
     during = disturbance(before, after, seconds=seconds, usable_cores=usable)
-    grade, reasons = grade_noise(during, max((one.floor for one in noise), default=None))
+    grade, reasons = grade_noise(
+        during,
+        max((one.floor for one in noise), default=None),
+        of_devices=device_reasons(gpus_before, gpus_after, seconds=seconds),
+    )
     states = {"before": before, "after": after, "during": during}
     return Calibration(
         devices=tuple(devices),

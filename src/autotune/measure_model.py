@@ -13,6 +13,7 @@ from typing import Any
 from autotune.calibration import SessionNoise
 from autotune.errors import OutputError, UsageError
 from autotune.evaluators import BuiltModel, Surroundings, Workload, measure_latency
+from autotune.kinds import is_decision
 from autotune.measured_folder import ModelFolder, open_folder
 from autotune.measured_requests import Lengths, requests_of_lengths, requests_on_data
 from autotune.measurement import Measurement, metric_unit
@@ -226,7 +227,8 @@ def _workload(folder: ModelFolder, request: MeasureRequest, *, seed: int) -> tup
             test_data=request.test_data,
         )
         kind = workload.rows.kind
-        ending = "the decision between the labels" if kind == "classification" else "the answer"
+        between = "labels" if kind == "classification" else "options"
+        ending = f"the decision between the {between}" if is_decision(kind) else "the answer"
         return workload, f"prompts of the user's data, seed {seed}; prefill and {ending}"
     lengths = request.lengths
     workload = requests_of_lengths(folder, lengths, seed=seed)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from autotune.errors import ModelSourceError, UsageError
 from autotune.evaluators import EvaluationRow, RowSet, Workload, make_workload
 from autotune.measured_folder import ModelFolder
-from autotune.task import Encoder, Template, load_task, tokenize_task
+from autotune.task import CHAT_TEMPLATE, Encoder, Template, load_task, tokenize_task
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -66,10 +66,14 @@ def requests_on_data(
         ModelSourceError: no usable tokenizer.
     """
     shipped = folder.description.task if folder.description else None
+    is_text = shipped is not None and shipped.kind == "perplexity"
+    parsed: Template | None
     if template is not None:
-        parsed = Template.parse(template)
+        parsed = Template.parse(template, is_plain_text=is_text)
+    elif shipped is not None and shipped.is_chat and shipped.template == CHAT_TEMPLATE.text:
+        parsed = None  # its rows are conversations
     elif shipped is not None:
-        parsed = Template.parse(shipped.template, escapes=False)
+        parsed = Template.parse(shipped.template, escapes=False, is_plain_text=is_text)
     else:
         raise UsageError(
             f"--data {data!r} needs --template, since {str(folder.path)!r} brings none of its own."
@@ -80,10 +84,14 @@ def requests_on_data(
         validation_data=validation_data,
         test_data=test_data,
         kind=shipped.kind if shipped else None,
+        options=shipped.options if shipped else (),
+        is_chat=shipped is not None and shipped.is_chat,
         seed=seed,
     )
     with _tokenizer_folder(folder) as place:
-        rows = tokenize_task(task, place, folder.context_length).validation
+        # A run that cut no prompt has none to cut; one that did is timed as it was.
+        tokens = tokenize_task(task, place, folder.context_length, truncates=shipped is not None)
+    rows = tokens.validation
     if shipped is not None and shipped.kind == "classification":
         rows = replace(rows, labels=shipped.labels, label_ids=shipped.label_ids)
     return make_workload(rows, seed=seed)
@@ -125,8 +133,9 @@ def _tokenizer_folder(folder: ModelFolder) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="autotune-tokenizer-") as temporary:
         place = Path(temporary) / folder.path.resolve().name
         place.mkdir()
-        if (folder.path / "tokenizer.json").is_file():
-            shutil.copyfile(folder.path / "tokenizer.json", place / "tokenizer.json")
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            if (folder.path / name).is_file():
+                shutil.copyfile(folder.path / name, place / name)
         config = json.dumps({"eos_token_id": list(folder.eos_ids)})
         (place / "config.json").write_text(config, encoding="utf-8")
         yield place

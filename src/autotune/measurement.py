@@ -13,6 +13,7 @@ METRIC_UNITS = {
     "ttft": "s",
     "tpot": "s",
     "load": "s",
+    "new_length": "s",  # the first request of a prompt length in a process
     "memory": "B",
     "device_memory": "B",
     "energy": "J",  # of a request
@@ -21,6 +22,7 @@ METRIC_UNITS = {
     "accuracy": "1",
     "macro_f1": "1",
     "nll": "nat",
+    "perplexity": "1",
     "answer_tokens": "1",
     "distortion": "1",  # 1 - correlation of the built graph's logits with the model's
 }

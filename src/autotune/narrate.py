@@ -13,7 +13,7 @@ from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.progress import Progress
 from autotune.reports import PlanRow, RunReport, make_console, plan_table, run_summary
-from autotune.search import SearchSettings, StagedPlanner
+from autotune.search import SearchSettings, SearchSpace, StagedPlanner
 from autotune.session import Session
 from autotune.steps import (
     Event,
@@ -25,6 +25,7 @@ from autotune.steps import (
     TestStep,
     TrainStep,
 )
+from autotune.trainings import Offer
 from autotune.units import format_duration, format_quantity, format_size
 
 __all__ = ["Narrator", "print_plan", "print_report", "summary_of", "warn_of_noise"]
@@ -79,8 +80,11 @@ class Narrator:
             summary = replace(summary, sources=("built-in demo",))
         for number, text in enumerate(summary.lines()):
             self._progress.line(f"{'Data' if number == 0 else '':<8} {text}")
+        self._progress.line(f"         {session.tokens.lengths}")
         for warning in session.tokens.warnings:
             self._progress.line(f"         warning: {warning}")
+        for number, note in enumerate(session.notes):
+            self._progress.line(f"{'Chain' if number == 0 else '':<8} {note}")
         names = ", ".join(recipe.name for recipe in session.settings.recipes)
         self._progress.line(f"Recipes  {names}")
         for refusal in session.refused:
@@ -176,7 +180,7 @@ def _brought(event: Event) -> str:
     return summary_of(outcome)
 
 
-_SHOWN = ("latency.p95", "latency.p50", "accuracy", "nll", "size")
+_SHOWN = ("latency.p95", "latency.p50", "accuracy", "perplexity", "nll", "size")
 
 
 def _shown(metrics: dict[str, Measurement]) -> str:
@@ -202,7 +206,7 @@ def plan_rows(session: Session) -> list[PlanRow]:
     timed = len(settings.recipes) * settings.census_rounds * stages["measure"]
     scored = len(settings.recipes) * stages["score"]
     census = min(builds + timed + scored, settings.census_share * (settings.budget_s or 1e9))
-    budget = format_duration(settings.budget_s) if settings.budget_s else "no limit"
+    limit = f"at most {format_duration(settings.budget_s)}" if settings.budget_s else "no limit"
     return [
         PlanRow(
             what=f"census of {len(settings.recipes)} recipes, untrained",
@@ -210,16 +214,12 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis="build, score and two blocks each; " + estimates.basis,
         ),
         PlanRow(
-            what=f"one training, {settings.space.epochs[0]:g} epochs",
+            what=f"one training, {_length(settings.space)}",
             estimate=format_duration(estimates.training_s),
             basis=f"{estimates.tokens_per_s:.0f} tokens/s",
         ),
-        PlanRow(
-            what="trainings started / finished",
-            estimate=f"at least {settings.min_started} / {settings.min_full}",
-            basis="further ones while the budget lasts",
-        ),
-        PlanRow(what="whole run", estimate=f"at most {budget}", basis="--budget"),
+        *_trainings(settings, session.offer),
+        PlanRow(what="whole run", estimate=limit, basis="--budget"),
         PlanRow(
             what="disk",
             estimate=f"up to {format_size(estimates.disk_bytes)}",
@@ -231,6 +231,24 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis="the builder, over the checkpoint's size",
         ),
     ]
+
+
+def _trainings(settings: SearchSettings, offer: Offer) -> list[PlanRow]:
+    methods = ", ".join(settings.space.methods)
+    if settings.space.size == 1:
+        return [PlanRow(what="trainings", estimate=f"one, {methods}", basis="the chain as given")]
+    return [
+        PlanRow(what="ways of training", estimate=methods, basis=offer.reason),
+        PlanRow(
+            what="trainings started / finished",
+            estimate=f"at least {settings.min_started} / {settings.min_full}",
+            basis="further ones while the budget lasts",
+        ),
+    ]
+
+
+def _length(space: SearchSpace) -> str:
+    return f"{space.epochs[0]:g} epochs" if space.steps is None else f"{space.steps} steps"
 
 
 def print_report(report: RunReport, *, folder: Path, as_json: bool) -> None:

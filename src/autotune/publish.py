@@ -9,6 +9,7 @@ from statistics import mean
 
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
+from autotune.kinds import Kind, is_decision
 from autotune.page import write_page
 from autotune.plain import to_plain
 from autotune.reports import (
@@ -30,9 +31,17 @@ from autotune.reports import (
 from autotune.session import Session
 from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, MeasureStep, TestStep
-from autotune.task import decision_plan
+from autotune.task import EvaluationRow, decision_plan
 
 __all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+
+# What is timed after tokenising, by kind of task.
+_WORK: dict[Kind, str] = {
+    "classification": "prefill and the decision between the labels",
+    "choice": "prefill and the decision between the options",
+    "generation": "prefill and as many tokens as the reference answer has",
+    "perplexity": "prefill of a window's context and as many tokens as are scored after it",
+}
 
 
 def publish(
@@ -98,19 +107,19 @@ def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None
     if not tested or not isinstance(step := tested[-1].step, TestStep):
         return None
     answers = tested[-1].outcome.answers.get(step.chosen.name)
-    if answers is None:
+    if answers is None or session.task.kind == "perplexity":  # a text has no wrong rows
         return None
     rows, right = session.tokens.test, tested[-1].outcome.correct[step.chosen.name]
 
-    def spoken(answer: int | str) -> str:
-        return rows.labels[answer] if isinstance(answer, int) else answer
+    def spoken(row: EvaluationRow, answer: int | str) -> str:
+        return (row.options or rows.labels)[answer] if isinstance(answer, int) else answer
 
     return [
         Mistake(
             row=number,
             prompt=row.prompt,
-            reference=spoken(row.reference),
-            answered=spoken(answers[number]),
+            reference=spoken(row, row.reference),
+            answered=spoken(row, answers[number]),
         )
         for number, row in enumerate(rows.rows)
         if right[number] == "0"
@@ -161,7 +170,7 @@ def _write_model(
 def decision_rule(session: Session) -> DecisionRule:
     """Return how a model of ``session`` is asked and its answer decided."""
     rows, template = session.tokens.validation, session.task.template
-    is_classification = rows.kind == "classification"
+    has_labels = rows.kind == "classification"
     return DecisionRule(
         kind=rows.kind,
         template=template.text,
@@ -169,9 +178,12 @@ def decision_rule(session: Session) -> DecisionRule:
         fields=template.fields,
         labels=rows.labels,
         label_ids=rows.label_ids,
-        nodes=decision_plan(rows.label_ids).nodes if is_classification else (),
+        nodes=decision_plan(rows.label_ids).nodes if has_labels else (),
         eos_ids=rows.eos_ids,
-        max_new_tokens=0 if is_classification else rows.max_new_tokens,
+        max_new_tokens=0 if is_decision(rows.kind) else rows.max_new_tokens,
+        around=session.tokens.around,
+        options=session.config.options,
+        metric=rows.rule.metric,
     )
 
 
@@ -213,14 +225,10 @@ def task_facts(session: Session) -> TaskFacts:
 def workload_facts(session: Session) -> WorkloadFacts:
     """Return the requests of ``session`` as reports name them."""
     rows = session.workload.rows
-    if rows.kind == "classification":
-        work = "prefill and the decision between the labels"
-    else:
-        work = "prefill and as many tokens as the reference answer has"
     return WorkloadFacts(
         digest=session.workload.digest,
         requests=len(rows.rows),
         kind=rows.kind,
-        statement=f"batch 1, tokenising, {work}; loading left out",
+        statement=f"batch 1, tokenising, {_WORK[rows.kind]}; loading left out",
         prompt_tokens=mean(len(row.prompt_ids) for row in rows.rows),
     )

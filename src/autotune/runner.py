@@ -137,6 +137,11 @@ def resume_run(folder: Path, *, progress: Progress | None = None) -> RunReport:
     config = RunConfig.load(folder / "run.json")
     if (folder / "model").exists():
         raise UsageError(f"{str(folder)!r} is finished; its report is {folder / 'report.json'}.")
+    if config.chain is not None and not config.chain.is_whole:
+        raise UsageError(
+            f"{str(folder)!r} holds a chain that leaves steps out; run its configuration again,"
+            " with another --output: what is done is in the store."
+        )
     with termination_as_interrupt(), LocalExecutor() as executor, ExitStack() as until_end:
         run = _open(config, folder, executor, progress or Progress(), until_end)
         return run.go(recorded=run.journal.read())

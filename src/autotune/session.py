@@ -6,37 +6,32 @@ a model that cannot be exported costs no training.
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.bounds import check_bounds_on_target, check_bounds_on_task, check_measurable
+from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
+from autotune.chained import open_chain
 from autotune.config import RunConfig
-from autotune.errors import OutputError, UsageError
-from autotune.estimate import Estimates, Estimator, assumed_gflops, free_disk_bytes
+from autotune.errors import OutputError
+from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
 from autotune.passes import (
     Artifact,
     ArtifactStore,
     ModelSource,
-    Origin,
     OtherPython,
+    layer_names,
     resolve_model,
 )
 from autotune.plain import digest, to_plain
-from autotune.search import (
-    SamplerName,
-    SearchSettings,
-    SearchSpace,
-    default_rungs,
-    hopeless_latency_s,
-    minimum_budget_s,
-)
+from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
+from autotune.run_settings import make_settings
+from autotune.run_task import read_task, tokens_for
+from autotune.search import SearchSettings, hopeless_latency_s
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
@@ -44,23 +39,18 @@ from autotune.targets import (
     Machine,
     Refusal,
     Target,
-    detected,
-    read_accelerators,
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, Template, TokenizedTask, load_task, tokenize_task
-from autotune.units import format_duration
+from autotune.task import Task, TokenizedTask, TrainingExample
+from autotune.training_data import data_artifact, training_examples
+from autotune.training_plan import offered_methods, offered_space, run_estimates
+from autotune.trainings import Offer
 
-__all__ = ["PROBE_ROWS", "REQUESTS_PER_BLOCK", "Session", "prepare"]
+__all__ = ["REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
-# lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
-_ALPHA_RATIOS = (1.0, 2.0)
-# Rows of the validation split whose likelihood ranks trainings at their rungs; the
-# standard error of a mean NLL over 200 rows is well below differences that matter.
-PROBE_ROWS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +70,10 @@ class Session:
         versions: of the libraries here that shape results.
         others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
+        offer: methods of training that may be tried, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
+        notes: what became of a configuration's words with this model, for people.
     """
 
     config: RunConfig
@@ -96,14 +88,16 @@ class Session:
     settings: SearchSettings
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
+    offer: Offer
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def all_versions(self) -> dict[str, str]:
         """Versions here and, under ``PROVIDER: LIBRARY``, those of other interpreters."""
-        return _all_versions(self.versions, self.others)
+        return all_versions(self.versions, self.others)
 
     @property
     def device(self) -> str:
@@ -169,33 +163,31 @@ def prepare(
         OutputError: the disk is too small for the plan.
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
-    task = _task(config)
+    task, rule = read_task(config)
     targets = tuple(resolve_targets(config.target, executor))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
-    others = _others(targets, executor)
-    versions = _versions(executor.capabilities())
-    source = resolve_model(
-        config.model,
-        store=store,
-        executor=executor,
-        versions=versions,
-        trust_remote_code=config.trust_remote_code,
-        log_path=str(log_dir / "model.log") if log_dir else "",
-    )
-    tokens = tokenize_task(task, source.artifact.path, source.architecture.context_length)
+    others = other_pythons(targets, executor)
+    versions = worker_versions(executor, log_path=_log(log_dir))
+    source = _source(config, store, executor, versions=versions, log_dir=log_dir)
+    tokens = tokens_for(config, task, rule, source)
+    examples = training_examples(config, tokens, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:
         target_machine.check(model=source.revision_or_digest, workload=workload.digest)
-    recipes, refused = _recipes(config, targets, source, target_machine)
     machine = read_machine()
-    estimates = _estimator(source, tokens, machine).estimate(recipes, config.budget_s)
-    if target_machine is not None:  # what was measured there costs nothing here
-        estimates = replace(estimates, stage_s={**estimates.stage_s, "measure": 0.0})
-    _check_disk(estimates, store)
-    settings = _settings(config, recipes, source, tokens, estimates)
-    _check_budget(settings)
-    hardware = {**to_plain(machine), "accelerators": _accelerators()}
+    plan = _plan(
+        config,
+        source=source,
+        tokens=tokens,
+        examples=examples,
+        possible=_recipes(config, targets, source, target_machine),
+        machine=machine,
+        versions=versions,
+        is_measured_elsewhere=target_machine is not None,
+    )
+    _check_disk(plan.estimates, store)
+    hardware = {**to_plain(machine), "accelerators": accelerators()}
     return Session(
         config=config,
         targets=targets,
@@ -203,58 +195,107 @@ def prepare(
         task=task,
         tokens=tokens,
         workload=workload,
-        data=_data_artifact(tokens, store),
-        refused=refused,
-        estimates=estimates,
-        settings=settings,
+        data=data_artifact(tokens, examples, store),
+        refused=plan.refused,
+        estimates=plan.estimates,
+        settings=plan.settings,
         versions=versions,
         others=others,
         hardware=hardware,
-        record_key=_record_key(
+        offer=plan.offer,
+        record_key=record_key(
             config=config,
             source=source,
             tokens=tokens,
             workload=workload,
-            versions=_all_versions(versions, others),
+            versions=all_versions(versions, others),
             hardware=hardware,
             target_machine=target_machine,
         ),
         target_machine=target_machine,
+        notes=plan.notes,
     )
 
 
-def _task(config: RunConfig) -> Task:
-    """Return the data with its splits; bounds must be on what such a task has."""
-    task = load_task(
-        config.data_path,
-        template=Template.parse(config.template),
-        validation_data=config.validation_data,
-        test_data=config.test_data,
-        kind=config.kind,
-        seed=config.seed,
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What will be tried and what it costs: recipes and trainings put together."""
+
+    refused: tuple[Refusal, ...]
+    estimates: Estimates
+    offer: Offer
+    settings: SearchSettings
+    notes: tuple[str, ...]
+
+
+def _plan(
+    config: RunConfig,
+    *,
+    source: ModelSource,
+    tokens: TokenizedTask,
+    examples: Sequence[TrainingExample],
+    possible: tuple[tuple[Recipe, ...], tuple[Refusal, ...]],
+    machine: Machine,
+    versions: Mapping[str, str],
+    is_measured_elsewhere: bool,
+) -> _Plan:
+    chain = open_chain(config.chain, source, n_examples=len(examples))
+    recipes, refused = chain.choose(*possible, source.architecture)
+    estimates = chain.estimated(
+        run_estimates(
+            config,
+            source,
+            examples,
+            n_scored=len(tokens.validation.rows),
+            recipes=recipes,
+            machine=machine,
+            trains_on=versions["training-device"],
+        )
     )
-    check_bounds_on_task(config.constraints, task.kind)
-    return task
-
-
-def _versions(capabilities: Mapping[str, Any]) -> dict[str, str]:
-    found = {str(name): str(version) for name, version in capabilities["versions"].items()}
-    found["device-class"] = str(capabilities["device_class"])
-    return found
-
-
-def _accelerators() -> dict[str, Any]:
-    """Return the names of NVIDIA's devices as a fact, with driver and memory."""
-    found = read_accelerators().nvidia
-    names = tuple(
-        f"{gpu.name.value or 'NVIDIA device'} ({(gpu.memory_bytes.value or 0) / 1e9:.0f} GB,"
-        f" driver {gpu.driver.value or 'unknown'})"
-        for gpu in found.value or ()
+    if is_measured_elsewhere:
+        estimates = estimates.measured_elsewhere()
+    offered = offered_methods(config, source, machine, versions)
+    settings = make_settings(
+        config,
+        recipes=recipes,
+        parameters=source.architecture.parameters,
+        tokens=tokens,
+        estimates=estimates,
+        space=offered_space(config, offered, epochs=estimates.epochs),
+        chain=chain,
     )
-    return {"nvidia": to_plain(detected(names) if names else found)}
+    return _Plan(
+        refused=refused, estimates=estimates, offer=offered, settings=settings, notes=chain.notes
+    )
 
 
-def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
+def _source(
+    config: RunConfig,
+    store: ArtifactStore,
+    executor: Executor,
+    *,
+    versions: Mapping[str, str],
+    log_dir: Path | None,
+) -> ModelSource:
+    """Return the model, which has to have the layers that adapters are asked for."""
+    source = resolve_model(
+        config.model,
+        store=store,
+        executor=executor,
+        versions=versions,
+        trust_remote_code=config.trust_remote_code,
+        log_path=_log(log_dir),
+    )
+    config.trainings.check_modules(layer_names(source.artifact.path))
+    return source
+
+
+def _log(log_dir: Path | None) -> str:
+    """Return the log of workers that get the model and the machine ready; empty for none."""
+    return str(log_dir / "model.log") if log_dir else ""
+
+
+def other_pythons(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPython]:
     """Return the interpreters of targets that are not this one, by provider."""
     found = {}
     for target in targets:
@@ -263,15 +304,6 @@ def _others(targets: Sequence[Target], executor: Executor) -> dict[str, OtherPyt
             runtime = {n: v for n, v in versions.items() if n.startswith("onnxruntime")}
             found[target.provider] = OtherPython(interpreter=target.interpreter, versions=runtime)
     return found
-
-
-def _all_versions(versions: Mapping[str, str], others: Mapping[str, OtherPython]) -> dict[str, str]:
-    theirs = {
-        f"{provider}: {library}": version
-        for provider, other in others.items()
-        for library, version in other.versions.items()
-    }
-    return {**versions, **theirs}
 
 
 def _recipes(
@@ -294,17 +326,6 @@ def _recipes(
     return tuple(recipes), tuple(refused)
 
 
-def _estimator(source: ModelSource, tokens: TokenizedTask, machine: Machine) -> Estimator:
-    isa = machine.processor.isa.value or ()
-    return Estimator(
-        parameters=source.architecture.parameters,
-        train_tokens=sum(len(example.ids) for example in tokens.examples),
-        scored_rows=len(tokens.validation.rows),
-        gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
-        has_bf16="amx_bf16" in isa,
-    )
-
-
 def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
     free = free_disk_bytes(store.root)
     if free < estimates.disk_bytes:
@@ -312,88 +333,3 @@ def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
             f"The plan needs up to {estimates.disk_bytes / 1e9:.1f} GB of disk, {store.root}"
             f" has {free / 1e9:.1f} GB free; free some, or point AUTOTUNE_CACHE elsewhere."
         )
-
-
-def _check_budget(settings: SearchSettings) -> None:
-    least = minimum_budget_s(settings)
-    if settings.budget_s is not None and settings.budget_s < least:
-        raise UsageError(
-            f"--budget {format_duration(settings.budget_s)} is below one training with its census"
-            f" and confirmation, which take about {format_duration(least)} here; allow"
-            f" {math.ceil(least / 60)}m or more."
-        )
-
-
-def _settings(
-    config: RunConfig,
-    recipes: tuple[Recipe, ...],
-    source: ModelSource,
-    tokens: TokenizedTask,
-    estimates: Estimates,
-) -> SearchSettings:
-    return SearchSettings(
-        recipes=recipes,
-        constraints=config.constraints,
-        budget_s=config.budget_s,
-        max_trials=config.max_trials,
-        space=SearchSpace(alpha_ratios=_ALPHA_RATIOS, epochs=(estimates.epochs,), seed=config.seed),
-        parameters=source.architecture.parameters,
-        sampler=SamplerName(config.sampler),
-        seed=config.seed,
-        rungs=default_rungs(estimates.training_s),
-        prior_costs_s=estimates.stage_s,
-        n_validation_rows=len(tokens.validation.rows),
-        n_test_rows=len(tokens.test.rows),
-    )
-
-
-def _data_artifact(tokens: TokenizedTask, store: ArtifactStore) -> Artifact:
-    """Return the tokenised training rows and the probe rows as an artifact."""
-    probe = [
-        {"ids": row.prompt_ids + row.answer_ids, "answer_start": len(row.prompt_ids)}
-        for row in tokens.validation.rows[:PROBE_ROWS]
-    ]
-    content = {"examples": [asdict(example) for example in tokens.examples], "probe": probe}
-    text = json.dumps(content)
-    key = digest({"data": digest(json.loads(text))})
-    with store.lock(key):
-        kept = store.get_verified(key, "data")
-        if kept is not None:
-            return kept
-        with store.workdir(key) as workdir:
-            (workdir / "train.json").write_text(text, encoding="utf-8")
-            origin = Origin(key=key, name="data", parameters={}, inputs={}, versions={})
-            return store.commit(workdir, origin, facts={"task": tokens.digest}, seconds=0.0)
-
-
-def _record_key(
-    *,
-    config: RunConfig,
-    source: ModelSource,
-    tokens: TokenizedTask,
-    workload: Workload,
-    versions: Mapping[str, str],
-    hardware: Mapping[str, Any],
-    target_machine: TargetMachine | None,
-) -> str:
-    """Return the key of the record: everything that a planner's decisions depend on.
-
-    Machine facts that change from minute to minute (load, free memory) are left out.
-    """
-    asked = to_plain(config)
-    for name in ("model", "data", "validation_data", "test_data", "target_report"):
-        del asked[name]  # their contents count, not their names
-    stable = {name: hardware["processor"][name] for name in ("model", "usable_cores", "isa")}
-    if devices := hardware["accelerators"]["nvidia"]["value"]:
-        stable["accelerators"] = devices
-    return digest(
-        {
-            "config": asked,
-            "model": source.artifact.digest,
-            "data": tokens.digest,
-            "workload": workload.digest,
-            "versions": dict(versions),
-            "machine": stable,
-            **({"census": target_machine.census.digest} if target_machine else {}),
-        }
-    )

@@ -65,7 +65,10 @@ _FAILURES: Mapping[str, OutcomeStatus] = {
 # On a busy machine medians never settle to 2 %; more warm-up than this buys nothing.
 WARM_UP_MOST = 6
 _CONFIRM_REQUESTS = 16
-_TRAINING_NOTES = ("tokens_per_s", "dtype", "dtype_reason", "steps", "total_steps")
+_TRAINING_NOTES = (
+    *("tokens_per_s", "peak_share", "device", "device_model", "dtype", "dtype_reason"),
+    *("steps", "total_steps", "fit_reason", "not_replayed", "not_repeatable"),
+)
 
 
 @dataclass
@@ -135,7 +138,8 @@ class StepRunner:
             status=OutcomeStatus.MEASURED,
             measurements={step.adapter.name: {"nll": nll}},
             losses=tuple(facts["losses"]),
-            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if name in facts},
+            # Without what is absent here: a GPU's name, a reason for what did happen.
+            notes={name: _note(facts[name]) for name in _TRAINING_NOTES if facts.get(name)},
         )
 
     def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
@@ -340,11 +344,7 @@ class StepRunner:
         return str(self._bench.log_dir / f"{stage}.log")
 
     def _produce(
-        self,
-        pass_: Pass,
-        inputs: Mapping[str, Artifact],
-        stage: str,
-        ledger: _Ledger,
+        self, pass_: Pass, inputs: Mapping[str, Artifact], stage: str, ledger: _Ledger
     ) -> Artifact:
         bench = self._bench
         produced = produce(

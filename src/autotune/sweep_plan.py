@@ -20,6 +20,7 @@ from autotune.search import SearchSpace
 from autotune.session import Session
 from autotune.steps import OutcomeStatus
 from autotune.targets import Refusal
+from autotune.trainings import QLORA_SLOWDOWN
 from autotune.units import format_duration, format_size
 
 __all__ = [
@@ -39,8 +40,6 @@ __all__ = [
 RUNGS = (1 / 9, 1 / 3, 1.0)
 _NONE = "none"
 _ALWAYS = ("method", "learning_rate", "rank")
-# Training on a 4-bit base over the same in bfloat16, 135M weights on two cores.
-_QLORA_SLOWDOWN = 1.3
 _BYTES_PER_TRAINED_WEIGHT = 12  # float32: the weight and two moments of AdamW
 
 Key = tuple[str, ...]
@@ -234,7 +233,7 @@ def plan_rows(
                 f" {len(plan.rungs)} rungs",
                 estimate=format_duration(_sum_s(plan, session, trained)),
                 basis=f"{estimates.tokens_per_s:.0f} tokens/s"
-                + (f", {_QLORA_SLOWDOWN:g} times as long" if method == "qlora" else ""),
+                + (f", {QLORA_SLOWDOWN:g} times as long" if method == "qlora" else ""),
             )
         )
     built = [place for place in places if place.adapter and place.recipe]
@@ -297,5 +296,5 @@ def _estimate_s(plan: SweepPlan, session: Session, place: Place) -> float:
         raise ValueError("a place without adapter has a recipe")
     before = max((rung for rung in plan.rungs if rung < place.rung), default=0.0)
     whole_s = estimates.training_s / estimates.epochs * place.adapter.epochs
-    slowdown = _QLORA_SLOWDOWN if place.adapter.method == "qlora" else 1.0
+    slowdown = QLORA_SLOWDOWN if place.adapter.method == "qlora" else 1.0
     return (place.rung - before) * whole_s * slowdown

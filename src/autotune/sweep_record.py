@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from autotune.config import RunConfig
+from autotune.kinds import is_decision
 from autotune.machine_report import tool_facts
 from autotune.measurement import Measurement
 from autotune.plain import digest, to_plain
 from autotune.publish import model_facts, public_name, task_facts, workload_facts
 from autotune.reports import Cell, SweepReport, redact_command, redact_text
-from autotune.session import PROBE_ROWS, REQUESTS_PER_BLOCK, Session
+from autotune.session import REQUESTS_PER_BLOCK, Session
 from autotune.steps import Outcome, OutcomeStatus
 from autotune.sweep_plan import SweepPlan, SweepRequest
+from autotune.training_data import PROBE_ROWS
 
 __all__ = [
     "columns_of",
@@ -46,7 +48,7 @@ def columns_of(session: Session, plan: SweepPlan) -> dict[str, str]:
     kind = session.tokens.validation.kind
     probe = min(len(session.tokens.validation.rows), PROBE_ROWS)
     timings = {name: meaning for name, metric, _, meaning in _TIMINGS}
-    if kind == "classification":
+    if is_decision(kind):
         del timings["m_tpot_ms"]  # it makes no further token
     return {
         "instance": "the search problem",

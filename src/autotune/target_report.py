@@ -23,7 +23,7 @@ __all__ = ["COSTS", "TargetMachine", "as_proxy", "load_target_report"]
 
 # What a machine decides and training does not; size and answers are taken here.
 COSTS = (
-    *("latency", "ttft", "tpot", "load", "memory"),
+    *("latency", "ttft", "tpot", "load", "new_length", "memory"),
     *("device_memory", "energy", "energy_per_token"),
 )
 # Kernels follow from the instruction set and from these libraries.

@@ -23,6 +23,8 @@ def plan_of(
     epochs: float = 2.0,
     warmup: float = 0.0,
     seed: int = 0,
+    schedule: str = "cosine",
+    steps: int | None = None,
 ) -> Any:
     return examples.StepPlan(
         lengths=tuple(lengths),
@@ -31,6 +33,8 @@ def plan_of(
         learning_rate=1.0,
         warmup=warmup,
         seed=seed,
+        schedule=schedule,
+        steps=steps,
     )
 
 
@@ -41,6 +45,8 @@ PLANS = st.builds(
     epochs=st.floats(0.1, 3),
     warmup=st.floats(0, 0.9),
     seed=st.integers(0, 9),
+    schedule=st.sampled_from(["cosine", "linear", "constant"]),
+    steps=st.none() | st.integers(1, 300),
 )
 
 
@@ -73,6 +79,34 @@ def test_the_rate_rises_then_falls_and_stays_between_a_tenth_of_the_last_and_the
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert rates[-1] >= 0.1 or peak == len(rates) - 1
+
+
+def test_a_schedule_goes_where_its_name_says() -> None:
+    rates = {
+        schedule: [
+            plan_of([5] * 40, epochs=10, warmup=0.2, schedule=schedule).learning_rate_at(step)
+            for step in range(100)
+        ]
+        for schedule in ("cosine", "linear", "constant")
+    }
+    assert rates["cosine"][:20] == rates["linear"][:20] == rates["constant"][:20]
+    assert rates["linear"][20] == rates["cosine"][20] == 1.0
+    assert rates["linear"][60] == pytest.approx(0.55)
+    assert rates["cosine"][60] == pytest.approx(0.55)
+    assert rates["linear"][40] == pytest.approx(0.775)
+    assert rates["cosine"][40] > rates["linear"][40]
+    assert rates["linear"][99] == pytest.approx(0.1, abs=0.02)
+    assert set(rates["constant"][20:]) == {1.0}
+
+
+def test_steps_stand_in_the_place_of_epochs() -> None:
+    plan = plan_of([5] * 40, batch_size=4, epochs=2.0, steps=7)
+    assert plan.total_steps == 7
+    assert plan_of([5] * 40, batch_size=4, epochs=2.0).total_steps == 20
+    assert [step for step, _ in plan.batches(0, plan.steps_at(0.5))] == [0, 1, 2, 3]
+    many = plan_of([5] * 40, batch_size=4, steps=25)
+    seen = [i for _, batch in many.batches(0, 20) for i in batch]
+    assert sorted(seen) == sorted([*range(40), *range(40)])
 
 
 def test_rows_of_one_batch_have_similar_lengths() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import statistics
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,16 +22,19 @@ from peft import PeftModel
 
 from autotune.candidate import AdapterConfig
 from autotune.errors import DivergedError, UsageError
-from autotune.passes import FinetunePass
+from autotune.passes import FinetunePass, MergePass
 
 from .training_data import write_training_data
 
 # Modules behind the folder's front door.
-answer_loss, base_model, examples, lora = (
+answer_loss, base_model, compute, examples, lora = (
     import_module(f"autotune.passes.{name}")
-    for name in ("answer_loss", "base_model", "examples", "lora")
+    for name in ("answer_loss", "base_model", "compute", "examples", "lora")
 )
 
+NEEDS_BITSANDBYTES = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
+)
 ADAPTER = AdapterConfig(rank=4, learning_rate=5e-3, epochs=2.5, batch_size=8, seed=3)
 
 
@@ -106,14 +110,18 @@ def test_the_adapter_says_the_same_in_peft_alone(tmp_path: Path, inputs: dict[st
     assert facts["probe_nll"] == pytest.approx(statistics.fmean(losses), rel=tolerance)
 
 
+@pytest.mark.parametrize("method", ["lora", pytest.param("qlora", marks=NEEDS_BITSANDBYTES)])
 def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
-    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
     rows, _ = examples.read_examples(inputs["data"] / "train.json")
-    base = base_model.load_model(inputs["model"], torch.float32)
+    adapter = replace(ADAPTER, method=method)
+    on_cpu = compute.Compute(device="cpu", dtype=torch.float32, reason="the test asks for it")
+    base = base_model.training_base(inputs["model"], method, on_cpu)
+    base_model.set_training(base, is_training=True)
 
     def loss_and_gradients() -> tuple[float, list[torch.Tensor]]:
-        with lora.adapted(base, ADAPTER) as model:
+        with lora.adapted(base, adapter) as model:
             weights = lora.lora_weights(model)
             for number, weight in enumerate(weights.values()):  # B starts at zero
                 torch.manual_seed(number)
@@ -125,7 +133,7 @@ def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
             return loss.item(), found
 
     loss, gradients = loss_and_gradients()
-    monkeypatch.setattr(lora.FastLinear, "forward", lora.PeftLinear.forward)
+    monkeypatch.setattr(lora.LoraConfig, "_register_custom_module", lambda *_: None)
     slow_loss, slow_gradients = loss_and_gradients()
     assert loss == pytest.approx(slow_loss, rel=1e-5)
     for mine, theirs in zip(gradients, slow_gradients, strict=True):
@@ -135,11 +143,11 @@ def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
 def test_the_base_is_the_same_after_a_training_and_carries_no_adapter(
     tmp_path: Path, inputs: dict[str, Path]
 ) -> None:
-    compute = base_model.training_compute()
-    base = base_model.training_base(inputs["model"], "lora", compute)
+    used = compute.training_compute()
+    base = base_model.training_base(inputs["model"], "lora", used)
     before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     train(tmp_path / "out", inputs)
-    assert base_model.training_base(inputs["model"], "lora", compute) is base
+    assert base_model.training_base(inputs["model"], "lora", used) is base
     assert base.state_dict().keys() == before.keys()
     assert all(torch.equal(base.state_dict()[name], before[name]) for name in before)
 
@@ -174,6 +182,9 @@ def test_a_fraction_lies_above_zero_and_up_to_one(fraction: float) -> None:
     [
         ("attention", {"q_proj", "k_proj", "v_proj", "o_proj"}),
         ("mlp", {"gate_proj", "up_proj", "down_proj"}),
+        ("q_proj+v_proj", {"q_proj", "v_proj"}),
+        ("mlp.up_proj", {"up_proj"}),
+        ("layers.1.mlp.up_proj", {"model.layers.1.mlp.up_proj"}),
     ],
 )
 def test_target_modules_are_told_apart(
@@ -181,7 +192,50 @@ def test_target_modules_are_told_apart(
 ) -> None:
     model = base_model.load_model(tiny_model_dir, torch.float32)
     assert set(lora.target_names(model, target)) == expected
-    assert set(lora.target_names(model, "all-linear")) > expected
+    leaves = {name.rpartition(".")[2] for name in expected}
+    assert set(lora.target_names(model, "all-linear")) > leaves
+
+
+@pytest.mark.parametrize("target", ["query", "q_proj+lm_head", "proj"])
+def test_a_name_that_matches_nothing_lists_what_there_is(tiny_model_dir: Path, target: str) -> None:
+    model = base_model.load_model(tiny_model_dir, torch.float32)
+    with pytest.raises(UsageError, match="down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj"):
+        lora.target_names(model, target)
+
+
+def test_rank_stable_scaling_divides_by_the_root_of_the_rank(inputs: dict[str, Path]) -> None:
+    base = base_model.load_model(inputs["model"], torch.float32)
+    scales = []
+    for is_stable in (False, True):
+        with lora.adapted(base, replace(ADAPTER, rank=16, rslora=is_stable)) as model:
+            layers = [m for m in model.modules() if isinstance(m, lora.FastLinear)]
+            scales.append({layer.scaling["default"] for layer in layers})
+    assert scales == [{2.0}, {8.0}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": "linear", "clip_norm": None},
+        {"steps": 9, "schedule": "constant", "rslora": True},
+        {"target_modules": "q_proj+v_proj", "clip_norm": 0.1},
+    ],
+)
+def test_options_hold_over_a_stop_in_between(
+    tmp_path: Path, inputs: dict[str, Path], options: dict[str, Any]
+) -> None:
+    adapter = replace(ADAPTER, **options)
+    whole = train(tmp_path / "whole", inputs, adapter)
+    train(tmp_path / "first", inputs, adapter, 0.4)
+    train(tmp_path / "last", inputs | {"checkpoint": tmp_path / "first"}, adapter)
+    assert hashes(tmp_path / "last") == hashes(tmp_path / "whole")
+    usual = train(tmp_path / "usual", inputs)
+    assert whole["steps"] == (adapter.steps or usual["steps"])
+    assert whole["losses"][-1] != usual["losses"][-1]
+    artifacts = {"model": inputs["model"], "adapter": tmp_path / "last"}
+    (tmp_path / "merged").mkdir()
+    merged = MergePass().run(artifacts, tmp_path / "merged")
+    assert 0 < merged["logit_difference"]["float32"] < 1e-3
 
 
 def test_the_loss_of_a_row_does_not_depend_on_its_neighbours(inputs: dict[str, Path]) -> None:
@@ -211,7 +265,7 @@ def test_qlora_without_bitsandbytes_names_the_extra(
         train(tmp_path / "out", inputs | {"model": fresh}, AdapterConfig(method="qlora"))
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@NEEDS_BITSANDBYTES
 def test_qlora_learns_and_continues_exactly(tmp_path: Path, inputs: dict[str, Path]) -> None:
     adapter = AdapterConfig(
         method="qlora", rank=4, learning_rate=1e-2, epochs=4, batch_size=8, merge_base="dequantized"

@@ -26,9 +26,9 @@ from autotune.passes import FinetunePass, MergePass
 from .training_data import write_training_data
 
 # Modules behind the folder's front door.
-base_model, lora, merging, stopwatch = (
+base_model, compute, lora, merging, stopwatch = (
     import_module(f"autotune.passes.{name}")
-    for name in ("base_model", "lora", "merging", "stopwatch")
+    for name in ("base_model", "compute", "lora", "merging", "stopwatch")
 )
 
 
@@ -144,16 +144,25 @@ def test_a_wrong_merge_is_caught(
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
-def test_a_dequantized_base_is_what_qlora_trained_on(tiny_model_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("double_quant", [True, False])
+def test_a_dequantized_base_is_what_qlora_trained_on(
+    tiny_model_dir: Path, tmp_path: Path, double_quant: bool
+) -> None:
     data = write_training_data(tmp_path / "data")
     adapter = AdapterConfig(
-        method="qlora", rank=4, learning_rate=5e-3, epochs=3, batch_size=8, merge_base="dequantized"
+        method="qlora",
+        rank=4,
+        learning_rate=5e-3,
+        epochs=3,
+        batch_size=8,
+        merge_base="dequantized",
+        double_quant=double_quant,
     )
     (tmp_path / "trained").mkdir()
     inputs = {"model": tiny_model_dir, "data": data}
     FinetunePass(adapter=adapter).run(inputs, tmp_path / "trained")
-    compute = base_model.training_compute()
-    base = base_model.training_base(tiny_model_dir, "qlora", compute)
+    used = compute.training_compute()
+    base = base_model.training_base(tiny_model_dir, "qlora", used, double_quant=double_quant)
     ids = merging.probe_ids(300, first=0)
     with lora.adapted(base, adapter) as model, torch.no_grad():
         lora.load_adapter(model, tmp_path / "trained" / "adapter")

@@ -239,6 +239,13 @@ def test_zero_is_a_value_and_not_a_gap() -> None:
     assert re.search(r"memory\.swap_total_bytes +0 B +detected", text_of(report()))
 
 
+def test_a_device_is_shown_with_the_libraries_that_ran_on_it() -> None:
+    device = {"name": "NVIDIA H100", "cuda": "13.0", "cudnn": "9.13.0", "number": "0"}
+    target = replace(report().targets[0], devices=({"type": "CPU"}, device))
+    text = " ".join(text_of(report(targets=(target,))).split())
+    assert "NVIDIA H100, CUDA 13.0, cuDNN 9.13.0" in text
+
+
 def test_a_conflict_is_shown_with_its_commands() -> None:
     conflict = FlavourConflict(
         module="onnxruntime",

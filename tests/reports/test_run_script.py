@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from autotune.reports import DecisionRule
+from autotune.reports import DecisionRule, load_model
 from autotune.task import Template, decision_plan
 
 EOS_ID = 0
@@ -198,3 +198,80 @@ def test_generation_is_greedy_and_stops_at_the_limit_or_at_end_of_sequence(
         folder = deploy(_generation(classification_rule, n_new=3, eos_ids=eos_ids))
         assert _answer(folder, phrase) == slow_model.tokenizer.decode(ids[:n_shown])
         folder.rename(tmp_path / f"{n_shown} tokens")
+
+
+def _choice(rule: DecisionRule, *, metric: str) -> DecisionRule:
+    asked = _with_template(rule, "### Text: {phrase}\n### Tone:  {tone}.")
+    return replace(
+        asked, kind="choice", labels=(), label_ids=(), nodes=(), options=("o",), metric=metric
+    )
+
+
+def test_options_are_chosen_as_the_slow_scoring_chooses_them(
+    deploy: Callable[[DecisionRule], Path],
+    classification_rule: DecisionRule,
+    slow_model: SlowModel,
+    tmp_path: Path,
+) -> None:
+    options = ["joy", "joyful", "a very long and dark sadness", "fear and fear"]
+    phrases = [phrase for phrase in PHRASES if "=" not in phrase]
+    chosen = {}
+    for metric in ("sum", "per-token", "per-character"):
+        folder = deploy(_choice(classification_rule, metric=metric))
+        program = "import json, sys, run; print(json.dumps([run.answer(['phrase=' + t],"
+        program += " json.loads(sys.argv[2])) for t in json.loads(sys.argv[1])]))"
+        done = _python(folder, "-c", program, json.dumps(phrases), json.dumps(options))
+        assert done.returncode == 0, done.stderr
+        chosen[metric] = json.loads(done.stdout.splitlines()[-1])
+        slow = []
+        for phrase in phrases:
+            before = slow_model.tokenizer.encode(f"### Text: {phrase}\n### Tone:").ids
+            totals = []
+            for option in options:
+                ids = slow_model.tokenizer.encode(f"  {option}.").ids
+                table = slow_model.log_probabilities([*before, *ids])
+                total = sum(float(table[len(before) - 1 + n, one]) for n, one in enumerate(ids))
+                length = {"sum": 1, "per-token": len(ids), "per-character": len(f"{option}.")}
+                totals.append(total / length[metric])
+            slow.append(options[totals.index(max(totals))])
+        assert chosen[metric] == slow
+        last = _answer(folder, f"phrase={phrases[0]}", "--", *options)
+        assert last == slow[0]
+        folder.rename(tmp_path / metric)
+    assert chosen["sum"] != chosen["per-token"], "a rule that makes no difference shows nothing"
+
+
+@pytest.mark.parametrize("words", [[], ["phrase=x"], ["phrase=x", "--", "a"], ["--", "a", "b"]])
+def test_a_question_without_options_is_told_how_it_goes(
+    deploy: Callable[[DecisionRule], Path], classification_rule: DecisionRule, words: list[str]
+) -> None:
+    folder = deploy(_choice(classification_rule, metric="sum"))
+    done = _python(folder, "run.py", *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == ["usage: run.py phrase=... -- OPTION OPTION ..."]
+
+
+def test_a_chat_is_asked_in_the_texts_around_it(
+    deploy: Callable[[DecisionRule], Path], classification_rule: DecisionRule
+) -> None:
+    asked = _with_template(classification_rule, " {who}: {phrase}\n{tone}")
+    chat = replace(
+        _generation(asked, n_new=2, eos_ids=(EOS_ID,)),
+        around=("<user>\n", "<end>\n<assistant>\n"),
+    )
+    task = load_model(deploy(chat)).task
+    assert task.prompt == ("<user>\n", "who", ": ", "phrase", "<end>\n<assistant>\n")
+    assert task.is_chat
+
+
+def test_plain_text_is_gone_on_with(
+    deploy: Callable[[DecisionRule], Path], classification_rule: DecisionRule
+) -> None:
+    template = Template.parse("{text}", is_plain_text=True)
+    rule = _generation(classification_rule, n_new=3, eos_ids=(EOS_ID,))
+    rule = replace(
+        rule, kind="perplexity", template="{text}", literals=template.literals, fields=("text",)
+    )
+    folder = deploy(rule)
+    assert load_model(folder).task.prompt == ("", "text", "")
+    assert _python(folder, "run.py", "A dark", "house").returncode == 0

@@ -24,7 +24,7 @@ from autotune.reports import (
     run_summary,
 )
 
-from .record import BASE_FP32, BASE_INT4, CHOSE_NONE, FP32, context, events
+from .record import BASE_FP32, BASE_INT4, CHOSE_NONE, FP32, context, events, measured
 
 REPORT = build_report(context(), events())
 RUN_DIR = Path("results/run")
@@ -220,3 +220,17 @@ def test_energy_has_a_column_where_it_was_measured() -> None:
     assert max(map(len, lines)) <= 100
     assert "Energy" in lines[0]
     assert sum("120 mJ" in line for line in lines) == len(front)
+
+
+def test_of_plain_text_the_front_shows_the_perplexity() -> None:
+    told = context(kind="generation")
+    told = replace(told, task=replace(told.task, kind="perplexity"))
+    scored = [event for event in events() if event.number == 6]
+    outcome = scored[0].outcome
+    ((name, found),) = outcome.measurements.items()
+    text = measured("perplexity", 26.7, spread=1.0)
+    outcome = replace(outcome, measurements={name: {**found, "perplexity": text}})
+    lines = _rendered(front_table(build_report(told, [replace(scored[0], outcome=outcome)])))
+    assert "Perplexity" in lines[0]
+    assert lines[3].split()[2] == "26.700"
+    assert "[25.700, 27.700]" in lines[4]

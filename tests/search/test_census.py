@@ -282,5 +282,6 @@ def test_where_the_best_recipe_is_close_to_the_bound_a_faster_one_is_carried_on_
     run = simulate(World(facts=facts), planner)
     entry = planner.census()[INT4_B32.name]
     assert entry.state == state
-    trained_for = {s.candidate.recipe for s in run.of(ScoreStep) if s.candidate.adapter}
+    scored = [step.candidate for step in run.of(ScoreStep) if isinstance(step, ScoreStep)]
+    trained_for = {candidate.recipe for candidate in scored if candidate.adapter}
     assert (INT4_B32 in trained_for) == (state == "kept")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 
 from autotune.constraint import parse_constraint
+from autotune.measurement import Measurement
 from autotune.search import SearchSettings, StagedPlanner
-from autotune.steps import MeasureStep, OutcomeStatus, ScoreStep, TestStep
+from autotune.steps import MeasureStep, Outcome, OutcomeStatus, ScoreStep, Step, TestStep
 
 from .world import FP32, INT4_B16, INT4_B128, INT8, RECIPES, Run, World, simulate
 
@@ -159,3 +162,52 @@ def test_the_front_is_kept_best_first_and_holds_no_partial_training() -> None:
 def test_the_number_of_finalists_is_a_setting(finalists: int) -> None:
     (confirm,) = _confirms(_run(World(), finalists=finalists))
     assert len(confirm.candidates) == finalists + 1
+
+
+@dataclass(kw_only=True)
+class _TextWorld(World):
+    """The same models on plain text: their perplexity grows with their error.
+
+    Single tokens are foreseen equally often by all, so that nothing but the perplexity
+    tells them apart.
+    """
+
+    def run(self, step: Step) -> Outcome:
+        outcome = super().run(step)
+        if not isinstance(step, ScoreStep) or outcome.status is not OutcomeStatus.MEASURED:
+            return outcome
+        (name,) = outcome.measurements
+        found = outcome.measurements[name]
+        perplexity = Measurement(
+            metric="perplexity", unit="1", value=30 - 20 * found["accuracy"].value, n=1
+        )
+        accuracy = replace(found["accuracy"], value=0.4)
+        told = {**found, "accuracy": accuracy, "perplexity": perplexity}
+        return replace(outcome, measurements={name: told}, correct={name: "10" * 95})
+
+
+def _of_text(*constraints: str) -> Run:
+    settings = SearchSettings(
+        recipes=RECIPES,
+        constraints=tuple(map(parse_constraint, constraints)),
+        budget_s=720.0,
+        objectives=("perplexity", "latency.p95"),
+    )
+    return simulate(_TextWorld(), StagedPlanner(settings))
+
+
+def test_of_plain_text_the_perplexity_decides_and_one_per_cent_is_equal() -> None:
+    done = _of_text().done
+    assert done.chosen is not None
+    assert done.chosen.recipe == INT8  # fp32 is 0.2 % better and 70 % slower
+    assert "validation perplexity 10." in done.reason
+    fastest = _of_text("latency<=47ms").done.chosen
+    assert fastest is not None
+    assert fastest.recipe == INT4_B128
+
+
+def test_a_bound_on_the_perplexity_is_held() -> None:
+    assert _of_text("perplexity<=5").done.chosen is None
+    run = _of_text("perplexity<=11")
+    assert run.done.chosen is not None
+    assert run.done.chosen.adapter is not None  # the untrained ones have 25.7

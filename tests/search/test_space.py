@@ -46,6 +46,28 @@ def test_a_merge_base_is_a_parameter_of_qlora_alone() -> None:
     assert qlora["merge_base"] == "dequantized"
 
 
+def test_what_is_fixed_holds_for_every_config_and_double_quantisation_for_qlora() -> None:
+    space = SearchSpace(
+        methods=("lora", "qlora"),
+        target_modules=("mlp", "q_proj+v_proj"),
+        rslora=True,
+        double_quant=False,
+        schedule="linear",
+        steps=90,
+        clip_norm=None,
+    )
+    drawn = [space.draw(seed) for seed in range(40)]
+    for config in drawn:
+        space.check(config)
+        assert config.double_quant == (config.method == "lora")
+        assert (config.rslora, config.schedule, config.steps, config.clip_norm) == (
+            *(True, "linear", 90, None),
+        )
+    assert {config.target_modules for config in drawn} == {"mlp", "q_proj+v_proj"}
+    with pytest.raises(UsageError, match="differs from the space in a fixed value"):
+        space.check(AdapterConfig(target_modules="mlp"))
+
+
 def test_a_dimension_with_one_value_is_fixed_and_not_shown_to_the_sampler() -> None:
     assert [dimension.name for dimension in SearchSpace().dimensions()] == [
         "learning_rate",

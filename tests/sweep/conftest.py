@@ -18,10 +18,10 @@ import pytest
 
 from autotune.cli import main
 from autotune.config import Bounds, resolve_config
+from autotune.list_flags import read_space
 from autotune.passes import ArtifactStore
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
-from autotune.sweep_flags import read_space
 from autotune.sweep_plan import SweepPlan, SweepRequest, choose_recipes
 from autotune.targets import LocalExecutor
 

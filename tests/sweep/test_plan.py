@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from autotune.candidate import AdapterConfig, Algorithm, Precision, Recipe
 from autotune.errors import UsageError
+from autotune.list_flags import read_names, read_space
 from autotune.search import SearchSpace
-from autotune.sweep_flags import read_names, read_space
 from autotune.sweep_plan import Key, Place, Row, SweepPlan, choose_recipes
 from autotune.targets import Refusal
 

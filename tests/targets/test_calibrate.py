@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,10 +35,12 @@ from autotune.targets import (
     Disturbance,
     Fact,
     Finding,
+    Gpu,
     LocalExecutor,
     Product,
     calibrate,
     detected,
+    device_reasons,
     disturbance,
     family_named,
     grade_noise,
@@ -45,6 +48,8 @@ from autotune.targets import (
     survey,
     unknown,
 )
+
+from .some_gpu import some_gpu
 
 SECONDS = st.lists(st.floats(1e-7, 1e3), min_size=1, max_size=20).map(tuple)
 
@@ -333,6 +338,37 @@ def test_the_grade_is_that_of_the_worst_and_says_why(
         Disturbance(load=load, steal=steal, pressure=pressure, throttled=throttled), floor
     )
     assert (found[0], len(found[1])) == (grade, reasons)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ({"processes": 0, "held_by_power_s": 1.0}, {"held_by_power_s": 1.05}, ""),
+        ({"processes": 2}, {"processes": 3}, "2 other processes compute on GPU 0"),
+        ({"held_by_power_s": 1.0}, {"held_by_power_s": 3.0}, "power limit .* 20.0% of the time"),
+        ({"held_by_heat_s": 0.0}, {"held_by_heat_s": 5.0}, "temperature .* 50.0%"),
+        ({}, {"throttled_by": "hardware slowdown"}, "held back by hardware slowdown"),
+        ({}, {"throttled_by": "none"}, ""),
+        ({}, {"held_by_heat_s": 9.0}, ""),
+    ],
+)
+def test_a_shared_or_held_back_gpu_is_a_step_below_a(
+    before: dict[str, Any], after: dict[str, Any], words: str
+) -> None:
+    found = device_reasons(some_gpu(**before), some_gpu(**after), seconds=10.0)
+    quiet = Disturbance(
+        load=detected(0.1), steal=detected(0.0), pressure=detected(0.0), throttled=detected(0.0)
+    )
+    grade, reasons = grade_noise(quiet, 0.01, of_devices=found)
+    assert grade == ("B" if words else "A")
+    assert reasons == found
+    assert bool(found) == bool(words)
+    assert re.search(words, " ".join(found))
+
+
+def test_a_machine_without_a_gpu_has_nothing_to_grade_there() -> None:
+    none: Fact[tuple[Gpu, ...]] = unknown("no driver")
+    assert device_reasons(none, none, seconds=1.0) == ()
 
 
 @pytest.mark.parametrize(("waited", "grade"), [(0.004, "A"), (0.05, "B"), (0.5, "C")])

@@ -42,6 +42,12 @@ def plan_on(finding: Finding, *, cache: int, available: int) -> CalibrationPlan:
     return plan_calibration(finding, machine, limit_s=10.0)
 
 
+def unproven(name: str) -> Finding:
+    return Finding(
+        family=family_named(name), interpreter=sys.executable, status="failed", reason="none"
+    )
+
+
 @pytest.mark.parametrize(
     ("cache", "available", "n_bytes", "words"),
     [
@@ -66,11 +72,9 @@ def test_the_array_is_larger_than_the_last_cache_as_far_as_memory_allows(
 
 
 def test_another_device_is_read_by_the_runtime_and_products_are_chained() -> None:
-    cuda = Finding(
-        family=family_named("cuda"), interpreter=sys.executable, status="failed", reason="none"
-    )
-    plan = plan_on(cuda, cache=2**21, available=2**35)
-    assert plan.read_bytes == ()
+    webgpu = unproven("webgpu")
+    plan = plan_on(webgpu, cache=2**21, available=2**35)
+    assert (plan.read_bytes, plan.device) == ((), "")
     assert [(one.k, one.n) for one in plan.products if one.m == 1] == [(8192, 8192), (16384, 16384)]
     # A slow device is known by the looks, before it is asked for more.
     looks, rest = plan.products[: plan.n_looks], plan.products[plan.n_looks :]
@@ -81,8 +85,24 @@ def test_another_device_is_read_by_the_runtime_and_products_are_chained() -> Non
     chained = [one for one in rest if one.m > 1]
     assert {one.repeat for one in chained} == {8}
     assert all(a.operations <= b.operations for a, b in pairwise(chained))
-    small = plan_on(cuda, cache=2**21, available=2**30)
+    small = plan_on(webgpu, cache=2**21, available=2**30)
     assert [one.k for one in small.products if one.m == 1] == [8192]
+
+
+def test_cuda_keeps_its_arrays_and_does_enough_for_a_data_centre_card() -> None:
+    plan = plan_on(unproven("cuda"), cache=2**21, available=2**36)
+    assert plan.device == "cuda"
+    # The output of a square product can be its next input.
+    assert all(one.k == one.n for one in plan.products)
+    largest = max(one.operations for one in plan.products if not one.is_read)
+    assert largest > 4e12  # milliseconds of the fastest card there is, where a start takes 0.03 ms
+    reads = [one for one in plan.products if one.is_read]
+    assert {one.label for one in reads} == {"fp32", "fp16"}
+    # What a cache of 50 MB holds of a weight is a tenth at most.
+    assert all(one.weight_bytes / one.repeat > 10 * 50e6 for one in reads)
+    assert {one.accuracy_level for one in plan.products if not one.is_read} == {0}
+    small = plan_on(unproven("cuda"), cache=2**21, available=2**30)
+    assert [one.k for one in small.products if one.is_read] == [8192]
 
 
 def test_quantised_products_have_the_activations_that_the_device_computes_in() -> None:

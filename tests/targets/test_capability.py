@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from autotune.candidate import Algorithm, Precision, Recipe
-from autotune.targets import Architecture, check_recipe, recipes_for
+from autotune.targets import Architecture, check_recipe, recipes_for, types_to_prove
 
 LLAMA = Architecture(
     name="LlamaForCausalLM",
@@ -96,6 +96,25 @@ def test_a_device_without_half_precision_gets_other_activations_or_no_recipe() -
     assert any("does not compute in fp16: MatMul requires f16" in one.reason for one in refusals)
     offered, _ = recipes_for("cpu", LLAMA, refused_types=words)
     assert offered == recipes_for("cpu", LLAMA)[0]
+
+
+def test_a_device_without_bfloat16_loses_the_recipes_in_it_and_no_others() -> None:
+    usual, _ = recipes_for("cuda", LLAMA)
+    offered, refusals = recipes_for("cuda", LLAMA, refused_types={"bf16": "no such units"})
+    assert {recipe.precision for recipe in usual} - {one.precision for one in offered} == {
+        Precision.BF16
+    }
+    assert [r for r in usual if r.precision is not Precision.BF16] == offered
+    assert any("does not compute in bf16: no such units" in one.reason for one in refusals)
+
+
+def test_every_type_that_a_recipe_computes_in_is_proven_where_devices_may_lack_it() -> None:
+    assert types_to_prove("cpu") == ()
+    for provider in ("cuda", "NvTensorRtRtx", "dml", "webgpu", "a provider to come"):
+        asked = set(types_to_prove(provider))
+        offered, _ = recipes_for(provider, LLAMA)
+        halves = {one.precision for one in offered} & {Precision.FP16, Precision.BF16}
+        assert halves | {"fp16"} == asked
 
 
 def test_gemma_is_not_built_in_fp16() -> None:

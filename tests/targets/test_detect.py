@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -25,9 +26,12 @@ from autotune.targets import (
     families,
     family_named,
     find_conflicts,
+    not_applicable,
     resolve_targets,
     survey,
 )
+
+from .some_gpu import some_gpu
 
 needs_runtime = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime_genai") is None,
@@ -131,6 +135,45 @@ def test_the_proof_tells_why_a_provider_did_not_run(
     if result.status == "ok" or "Cuda" in result.error:
         pytest.skip(f"{provider} is usable here")
     assert result.error.startswith(f"{kind}: ")
+
+
+def test_words_of_the_runtime_are_shown_without_folders_of_this_machine() -> None:
+    ending: Any = importlib.import_module("autotune.targets.detect")._ending
+    message = (
+        "/build/bridge.cc:2043 Failed to load library /opt/x/lib/libprovider.so with error:\n"
+        " libcublas.so.13: no such file, see https://onnxruntime.ai/docs/requirements.html."
+    )
+    assert ending(message) == (
+        "bridge.cc:2043 Failed to load library libprovider.so with error:"
+        " libcublas.so.13: no such file, see https://onnxruntime.ai/docs/requirements.html"
+    )
+
+
+@needs_runtime
+def test_a_type_without_a_kernel_is_refused_in_the_runtimes_words(
+    executor: LocalExecutor,
+) -> None:
+    """The CPU provider has no product in bfloat16, and one in half precision."""
+    provider = "CPUExecutionProvider"
+    payload = {"provider": provider, "types": ["fp16", "bf16"]}
+    result = executor.run(Job(name="p", entry="autotune.targets.prove_child", payload=payload))
+    assert result.status == "ok", result.error
+    assert set(result.value["refused_types"]) == {"bf16"}
+    assert "Could not find an implementation for MatMul" in result.value["refused_types"]["bf16"]
+
+
+@needs_runtime
+def test_a_gpu_beside_the_processors_wheel_is_pointed_out(executor: LocalExecutor) -> None:
+    gpus = some_gpu(name="NVIDIA L4", driver="580.159")
+    (found,) = survey(executor, known=[family_named("cuda")], read_gpus=lambda: gpus)
+    if found.status != "absent":
+        pytest.skip("a CUDA build is installed")
+    assert "this machine has NVIDIA L4 with driver 580.159" in found.reason
+    assert "--target cuda@/path/to/python" in found.reason
+    (plain,) = survey(
+        executor, known=[family_named("cuda")], read_gpus=lambda: not_applicable("none")
+    )
+    assert "this machine has" not in plain.reason
 
 
 @pytest.mark.parametrize(

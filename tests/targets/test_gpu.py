@@ -19,9 +19,9 @@ from autotune.targets import Accelerators, Gpu, read_accelerators
 # Two devices as nvidia-smi lists them: a server card, and a laptop's that knows less.
 SMI = (
     "0, NVIDIA H100 80GB HBM3, 580.65.06, 81559, 1024, 9.0, 700.00, 1980, 2619,"
-    " 0x0000000000000001, Enabled, Disabled\n"
+    " 0x0000000000000001, Enabled, Disabled, 345, GPU-1\n"
     "1, NVIDIA GeForce RTX 4060 Laptop GPU, 580.65.06, 8188, 0, 8.9, [N/A], 3105, 8001,"
-    " 0x0000000000000024, [N/A], [Unknown Error]\n"
+    " 0x0000000000000024, [N/A], [Unknown Error], 210, GPU-2\n"
 )
 
 
@@ -88,6 +88,10 @@ def test_nvidia_smi_is_read_where_nvml_is_not_installed(tmp_path: Path) -> None:
     assert second.throttled_by.value == "software power cap, software thermal slowdown"
     assert (second.power_limit_w.status, second.mig.status) == ("not_applicable", "unknown")
     assert first.processes.status == "unknown"
+    assert first.sm_clock_now_hz.value == 345e6
+    identities = {first.uuid_sha256.value, second.uuid_sha256.value}
+    assert len(identities) == 2
+    assert not any("GPU-" in str(identity) for identity in identities)
 
 
 class NvmlError(Exception):
@@ -110,6 +114,8 @@ def nvml(**changes: Any) -> Any:
         "NVML_ERROR_NOT_SUPPORTED": 3,
         "NVML_CLOCK_SM": 1,
         "NVML_CLOCK_MEM": 2,
+        "NVML_PERF_POLICY_POWER": 0,
+        "NVML_PERF_POLICY_THERMAL": 1,
         "nvmlInit": lambda: None,
         "nvmlShutdown": lambda: None,
         "nvmlDeviceGetCount": lambda: 1,
@@ -121,6 +127,12 @@ def nvml(**changes: Any) -> Any:
         "nvmlDeviceGetEnforcedPowerLimit": lambda _device: 72_000,
         "nvmlDeviceGetMaxClockInfo": lambda _device, kind: {1: 2040, 2: 6251}[kind],
         "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _device: 0x8 | 0x1,
+        "nvmlDeviceGetClockInfo": lambda _device, kind: {1: 210}[kind],
+        "nvmlDeviceGetUUID": lambda _device: "GPU-1",
+        "nvmlSystemGetCudaDriverVersion": lambda: 13000,
+        "nvmlDeviceGetViolationStatus": lambda _device, policy: SimpleNamespace(
+            violationTime={0: 2_500_000_000, 1: 0}[policy]
+        ),
         "nvmlDeviceGetEccMode": lambda _device: (1, 1),
         "nvmlDeviceGetMigMode": unsupported,
         "nvmlDeviceGetComputeRunningProcesses": broken,
@@ -136,6 +148,10 @@ def test_nvml_comes_first_and_each_fact_stands_for_itself(tmp_path: Path) -> Non
     assert (device.memory_bytes.value, device.power_limit_w.value) == (24 * 2**30, 72.0)
     assert (device.ecc.value, device.throttled_by.value) == ("Enabled", "hardware slowdown")
     assert device.mig.status == "not_applicable"
+    assert (device.held_by_power_s.value, device.held_by_heat_s.value) == (2.5, 0.0)
+    assert (device.driver_cuda.value, device.sm_clock_now_hz.value) == ("13.0", 210e6)
+    smi = gpus(read(tmp_path, ask=answering(SMI)))[0]
+    assert device.uuid_sha256.value == smi.uuid_sha256.value
     assert (device.processes.status, device.processes.reason) == ("unknown", "NVML: code 999")
 
 

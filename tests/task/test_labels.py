@@ -6,7 +6,7 @@ import pytest
 
 from autotune.errors import DataError
 from autotune.task import LEAST_ROWS_PER_LABEL, MOST_LABELS, Kind
-from autotune.task.labels import check_labels, decide_kind
+from autotune.task.labels import check_labels, decide_kind, look_alikes
 
 
 def answers(**counts: int) -> list[str]:
@@ -19,6 +19,8 @@ def answers(**counts: int) -> list[str]:
         (answers(joy=8, fear=8), "classification"),
         (answers(joy=8, fear=7), "generation"),
         (answers(joy=8, Joy=1), "classification"),
+        (answers(joy=80, fear=90, joyy=1), "classification"),
+        (answers(joy=80, fear=90, joyy=1, other=2), "generation"),
         ([f"label {n}" for n in range(MOST_LABELS)] * LEAST_ROWS_PER_LABEL, "classification"),
         ([f"label {n}" for n in range(MOST_LABELS + 1)] * LEAST_ROWS_PER_LABEL, "generation"),
     ],
@@ -45,8 +47,25 @@ def test_a_rare_answer_that_prevents_classification_is_named() -> None:
         (["very  sad"] * 9 + ["very sad"] * 9, "'very  sad' and 'very sad'"),
         (answers(joy=9), "all rows have 'joy'"),
         (answers(joy=9, fear=7), "got 'fear' 7;"),
+        (answers(joy=90, fear=9, joyy=7), r"got 'joyy' 7 \(did you mean 'joy'\?\);"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(found: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_labels(found, Counter(found))
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [
+        ({"surprise": 100, "suprise": 9}, {"suprise": "surprise"}),
+        ({"surprise": 100, "suprise": 11}, {}),  # not ten times as frequent
+        ({"class 1": 100, "class 2": 3, "joy": 99}, {}),  # digits differ on purpose
+        ({"male": 3, "female": 90}, {}),
+        ({"positive": 90, "negative": 9}, {}),
+    ],
+)
+def test_a_rare_label_beside_a_frequent_one_is_a_slip(
+    counts: dict[str, int], found: dict[str, str]
+) -> None:
+    assert look_alikes(counts) == found

@@ -29,7 +29,7 @@ def test_repeats_are_removed_and_conflicts_left_out() -> None:
     )
     assert found.rows == (row("a"), row("b"), row("d", "y"))
     assert (found.repeats, found.conflicting_prompts, found.conflicting_rows) == (1, 1, 3)
-    assert found.example == ("c", "x", "y")
+    assert found.conflicts == ((row("c"), row("c", "y"), row("C", "x")),)
 
 
 @given(rows_of_any_kind)

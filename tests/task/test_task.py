@@ -55,7 +55,9 @@ def test_repeats_conflicts_and_empty_rows_are_counted(write: Write, rows: Rows) 
     summary = load_task(write(rows), template=TEMPLATE).summary
     assert (summary.rows_read, summary.repeats_removed, summary.empty_rows) == (44, 1, 1)
     assert (summary.conflicting_prompts, summary.conflicting_rows) == (1, 2)
-    assert "'joy' and 'fear'" in summary.warnings[0]
+    (warning,) = summary.warnings
+    assert warning.startswith("1 prompt has more than one answer, 2 rows are left out for it: ")
+    assert warning.endswith("is 'joy' (data.jsonl, line 43) and 'fear' (data.jsonl, line 44)")
     assert (
         "44 rows; left out: 1 repeated, 1 empty, 2 with conflicting answers; 40"
         in summary.lines()[0]
@@ -109,7 +111,8 @@ def with_row(row: dict[str, Any]) -> Callable[[Rows], Rows]:
             + [rows[0] | {"split": "hold-out"}], r"'hold-out' stands in .*, line 40"),
         (lambda rows: [row | {"split": "test"} for row in rows], r"names none 'train'"),
         (lambda rows: [*(row | {"split": "train"} for row in rows),
-            *(row | {"split": "test"} for row in rows[:3])], r"train and test share 3, the first"),
+            *(row | {"split": "test"} for row in rows[:3])],
+            r"share 3, the first is .*, line 1 and .*, line 41\)"),
         (lambda rows: [row | {"split": "test" if row["tone"] == "joy" else "train"}
             for row in rows], r"'joy' is in other splits only"),
     ],
@@ -140,7 +143,7 @@ def test_a_column_of_splits_is_honoured(write: Write, rows: Rows) -> None:
         f"### Text: phrase number {n}\n### The tone is:\n" for n in range(8)
     }
     assert task.summary.split_sizes == {"train": 20, "validation": 8, "test": 12}
-    assert task.summary.lines()[2].endswith("(train, validation, test as the data names them)")
+    assert task.summary.lines()[1].endswith("(train, validation, test as the data names them)")
 
 
 def test_a_column_named_split_with_other_values_is_not_used(write: Write, rows: Rows) -> None:
@@ -203,3 +206,52 @@ def test_the_repeats_of_the_public_phrases_cross_no_split() -> None:
     assert (task.summary.rows_read, task.summary.repeats_removed) == (1464, 321)
     assert task.summary.split_sizes == {"train": 683, "validation": 230, "test": 230}
     assert_splits_are_disjoint(task)
+
+
+def test_near_duplicates_across_splits_are_counted_and_shown(write: Write, rows: Rows) -> None:
+    rows[0]["phrase"] = "What a LOVELY day, is it not?"
+    test = [{"phrase": "what a lovely day is it not", "tone": "joy"}]
+    for number, tone in enumerate(("joy", "fear", "sadness", "surprise")):
+        test.append({"phrase": f"new {number}", "tone": tone})
+    path = write(test, "held-out.jsonl")
+    task = load_task(write(rows), template=TEMPLATE, test_data=path)
+    (warning,) = task.summary.warnings
+    home = next(
+        name for name, part in task.splits.items() if any("LOVELY" in r.prompt for r in part)
+    )
+    assert warning.startswith(f"1 of 5 test rows are near-duplicates of {home} rows (80% of")
+    assert "(held-out.jsonl, line 1) of" in warning
+    assert "(data.jsonl, line 1); remove them" in warning
+
+
+def test_unequal_and_look_alike_labels_are_warned_of_and_shown_in_columns(write: Write) -> None:
+    counts = {"surprise": 120, "suprise": 10, "joy": 40}
+    table = [
+        {"phrase": f"{tone} {n} of them", "tone": tone}
+        for tone, count in counts.items()
+        for n in range(count)
+    ]
+    summary = load_task(write(table), template=TEMPLATE).summary
+    alike, unequal = summary.warnings
+    assert alike.startswith("the label 'suprise' (10 rows) looks like 'surprise' (120 rows)")
+    assert unequal.startswith("the label 'surprise' has 12 times the rows of 'suprise'")
+    lines = summary.lines()
+    assert lines[2] == (
+        "classification, 3 labels; always answering 'surprise' is right in 71 % of the test rows"
+    )
+    assert lines[3:7] == (
+        "  label     train  validation  test",
+        "  surprise     72          24    24",
+        "  joy          24           8     8",
+        "  suprise       6           2     2",
+    )
+
+
+def test_a_long_list_of_labels_shows_its_ends(write: Write) -> None:
+    table = [{"phrase": f"{n} in {label}", "tone": f"tone {label}"} for label in range(20)
+        for n in range(10 + label)]  # fmt: skip
+    text = "\n".join(load_task(write(table), template=TEMPLATE).summary.lines())
+    for words in ("tone 19 ", "tone 12 ", "... and 8 labels between", "tone 3 ", "tone 0 "):
+        assert words in text
+    assert "tone 11 " not in text
+    assert "tone 4 " not in text

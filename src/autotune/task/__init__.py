@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from .answer_rule import ANSWER_METRICS, OPTION_METRICS, AnswerRule, answer_rule
+from .conversations import CHAT_TEMPLATE
+from .corpus import corpus_examples
 from .data import load_table
+from .documents import DOCUMENT_TEMPLATE
 from .labels import LEAST_ROWS_PER_LABEL, MOST_LABELS
-from .rows import EvaluationRow, Kind, RowSet, TextRow, TrainingExample
+from .rows import EvaluationRow, Kind, Message, RowSet, TextRow, TrainingExample
+from .split import DEFAULT_SHARES
 from .summary import TaskSummary
 from .table import SPLIT_NAMES, Record, SplitName, Table
 from .task import Task, load_task
@@ -14,13 +19,20 @@ from .tokens import Encoder
 from .trie import DecisionPlan, decision_plan
 
 __all__ = [
+    "ANSWER_METRICS",
+    "CHAT_TEMPLATE",
+    "DEFAULT_SHARES",
+    "DOCUMENT_TEMPLATE",
     "LEAST_ROWS_PER_LABEL",
     "MOST_LABELS",
+    "OPTION_METRICS",
     "SPLIT_NAMES",
+    "AnswerRule",
     "DecisionPlan",
     "Encoder",
     "EvaluationRow",
     "Kind",
+    "Message",
     "Record",
     "RowSet",
     "SplitName",
@@ -31,6 +43,8 @@ __all__ = [
     "TextRow",
     "TokenizedTask",
     "TrainingExample",
+    "answer_rule",
+    "corpus_examples",
     "decision_plan",
     "load_table",
     "load_task",

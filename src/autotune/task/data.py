@@ -17,7 +17,7 @@ from autotune.errors import DataError
 from .formats import decode, parse_text
 from .table import SPLIT_NAMES, Record, SplitName, Table, cell, listing, near
 
-__all__ = ["load_table", "split_name"]
+__all__ = ["library", "load_table", "read_file", "split_name"]
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet")
 # Names of files and folders that could not be a hub id: "owner/name", "name", "...:config".
@@ -53,7 +53,7 @@ def load_table(source: str) -> Table:
     if path.is_dir():
         raise DataError(f"A data set is a file or a hub id, {source!r} is a folder; name a file.")
     if path.exists():
-        return _read_file(path, name=source)
+        return _read_table(path, name=source)
     match = _HUB_ID.fullmatch(source)
     is_file_name = path.suffix and (path.suffix.lower() in _SUFFIXES or _near_file(path))
     if match is None or is_file_name:
@@ -74,13 +74,22 @@ def _near_file(path: Path) -> str:
     return near(path.name, siblings)
 
 
-def _read_file(path: Path, *, name: str) -> Table:
+def read_file(path: Path, *, name: str) -> bytes:
+    """Return the bytes of a data file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
             f"The data file {name!r} cannot be read ({error.strerror}); check its permissions."
         ) from error
+
+
+def _read_table(path: Path, *, name: str) -> Table:
+    data = read_file(path, name=name)
     if data.startswith(b"PAR1"):
         return _read_parquet(path, name=name)
     for magic, what in _MAGIC.items():
@@ -92,7 +101,7 @@ def _read_file(path: Path, *, name: str) -> Table:
     return parse_text(decode(data, name=name), name=name)
 
 
-def _library(module: str, *, purpose: str) -> Any:
+def library(module: str, *, purpose: str) -> Any:
     """Import ``module``, an optional dependency, or say which extra has it."""
     try:
         return importlib.import_module(module)
@@ -104,8 +113,8 @@ def _library(module: str, *, purpose: str) -> Any:
 
 
 def _read_parquet(path: Path, *, name: str) -> Table:
-    arrow = _library("pyarrow", purpose="Reading parquet")
-    parquet = _library("pyarrow.parquet", purpose="Reading parquet")
+    arrow = library("pyarrow", purpose="Reading parquet")
+    parquet = library("pyarrow.parquet", purpose="Reading parquet")
     try:
         rows = parquet.read_table(path).to_pylist()
     except (arrow.ArrowException, OSError) as error:
@@ -125,7 +134,7 @@ def _records(
 
 
 def _read_hub(identifier: str, config: str | None, *, name: str) -> Table:
-    datasets = _library("datasets", purpose="A Hugging Face data set")
+    datasets = library("datasets", purpose="A Hugging Face data set")
     try:
         loaded = datasets.load_dataset(identifier, config)
     # What datasets and huggingface_hub document: not found or gated and no network are

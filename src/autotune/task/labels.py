@@ -5,6 +5,7 @@ At most 50 distinct answers with at least 8 rows each are labels; ``--task`` ove
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,21 @@ from .rows import Kind
 from .split import normalized
 from .table import listing
 
-__all__ = ["LEAST_ROWS_PER_LABEL", "MOST_LABELS", "KindDecision", "check_labels", "decide_kind"]
+__all__ = [
+    "LEAST_ROWS_PER_LABEL",
+    "MOST_LABELS",
+    "KindDecision",
+    "check_labels",
+    "decide_kind",
+    "look_alikes",
+]
 
 MOST_LABELS = 50
 LEAST_ROWS_PER_LABEL = 8
+# A label is taken for a slip of another that is this many times as frequent and shares
+# more than this share of its letters in order (difflib's ratio; "joyy" and "joy": 0.86).
+_MORE_FREQUENT = 10
+_ALIKE = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +45,8 @@ def decide_kind(answers: Iterable[str], *, asked: Kind | None = None) -> KindDec
     """Return ``asked``, or the kind that the counts of ``answers`` say.
 
     Answers that differ in case or spaces only count as one here, so that a stray
-    ``Joy`` among a hundred ``joy`` leads to the error about it, not to generation.
+    ``Joy`` among a hundred ``joy`` leads to the error about it, not to generation; so
+    does a stray ``joyy``.
     """
     counts = Counter(normalized(answer) for answer in answers)
     if asked is not None:
@@ -41,7 +54,7 @@ def decide_kind(answers: Iterable[str], *, asked: Kind | None = None) -> KindDec
     if len(counts) > MOST_LABELS:
         return KindDecision(kind="generation")
     rare = {label: n for label, n in counts.items() if n < LEAST_ROWS_PER_LABEL}
-    if not rare:
+    if not set(rare) - set(look_alikes(counts)):
         return KindDecision(kind="classification")
     warning = (
         f"read as generation, because of {len(counts)} distinct answers {len(rare)} have fewer than"
@@ -81,10 +94,38 @@ def check_labels(answers: Iterable[str], counts: Mapping[str, int]) -> None:
     if rare:
         raise DataError(
             f"Every label has at least {LEAST_ROWS_PER_LABEL} rows with distinct prompts, got"
-            f" {_counted(rare)}; add rows, remove these labels, or use --task generation."
+            f" {_counted(rare, look_alikes(counts))}; correct these labels, add rows, remove"
+            " them, or use --task generation."
         )
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def look_alikes(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return rare labels that look like a slip of a frequent one, with that one.
+
+    Labels that differ in digits are meant to (``class 1``, ``class 2``).
+    """
+    found = {}
+    for label, n in counts.items():
+        frequent = [
+            other
+            for other, m in counts.items()
+            if m >= _MORE_FREQUENT * n and _letters(other) != _letters(label)
+        ]
+        ranked = difflib.get_close_matches(label, frequent, n=1, cutoff=_ALIKE)
+        if ranked and difflib.SequenceMatcher(None, label, ranked[0]).ratio() > _ALIKE:
+            found[label] = ranked[0]
+    return found
+
+
+def _letters(label: str) -> str:
+    return "".join(character for character in label if not character.isdigit())
+
+
+def _counted(counts: Mapping[str, int], meant: Mapping[str, str] | None = None) -> str:
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
-    return listing((f"{label!r} {n}" for label, n in ranked), most=5)
+    meant = meant or {}
+    told = (
+        f"{label!r} {n}" + (f" (did you mean {meant[label]!r}?)" if label in meant else "")
+        for label, n in ranked
+    )
+    return listing(told, most=5)

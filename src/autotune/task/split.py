@@ -37,17 +37,23 @@ class UniqueRows:
     Attributes:
         rows: first of each prompt, in file order.
         repeats: rows removed because prompt and answer had been seen.
-        conflicting_prompts: prompts with more than one answer.
-        conflicting_rows: rows of those prompts, all left out: no answer of theirs
-            can be called right.
-        example: prompt and two answers of the first conflict, or empty.
+        conflicts: rows of each prompt with more than one answer, all left out: no answer
+            of theirs can be called right.
     """
 
     rows: tuple[TextRow, ...]
     repeats: int
-    conflicting_prompts: int
-    conflicting_rows: int
-    example: tuple[str, ...] = ()
+    conflicts: tuple[tuple[TextRow, ...], ...]
+
+    @property
+    def conflicting_prompts(self) -> int:
+        """Prompts with more than one answer."""
+        return len(self.conflicts)
+
+    @property
+    def conflicting_rows(self) -> int:
+        """Rows of those prompts."""
+        return sum(map(len, self.conflicts))
 
 
 def normalized(text: str) -> str:
@@ -59,20 +65,14 @@ def unique_rows(rows: Sequence[TextRow]) -> UniqueRows:
     """Return one row per prompt, leaving out repeats and prompts with several answers."""
     by_prompt: dict[str, list[TextRow]] = defaultdict(list)
     for row in rows:
-        by_prompt[normalized(row.prompt)].append(row)
+        by_prompt[normalized(row.question)].append(row)
     groups = list(by_prompt.values())
     kept = [group for group in groups if len({row.answer for row in group}) == 1]
     conflicts = [group for group in groups if len({row.answer for row in group}) > 1]
-    example: tuple[str, ...] = ()
-    if conflicts:
-        answers = dict.fromkeys(row.answer for row in conflicts[0])
-        example = (conflicts[0][0].prompt, *list(answers)[:2])
     return UniqueRows(
         rows=tuple(group[0] for group in kept),
         repeats=sum(len(group) - 1 for group in kept),
-        conflicting_prompts=len(conflicts),
-        conflicting_rows=sum(len(group) for group in conflicts),
-        example=example,
+        conflicts=tuple(map(tuple, conflicts)),
     )
 
 
@@ -83,16 +83,19 @@ def check_leaks(splits: Mapping[SplitName, Sequence[TextRow]]) -> None:
         DataError: with the count of shared prompts and the first of them.
     """
     prompts = {
-        name: {normalized(row.prompt): row.prompt for row in rows} for name, rows in splits.items()
+        name: {normalized(row.question): row for row in rows} for name, rows in splits.items()
     }
     names = [name for name in SPLIT_NAMES if name in prompts]
     for position, first in enumerate(names):
         for second in names[position + 1 :]:
-            shared = [text for key, text in prompts[second].items() if key in prompts[first]]
+            shared = [key for key in prompts[second] if key in prompts[first]]
             if shared:
+                one, other = prompts[first][shared[0]], prompts[second][shared[0]]
+                places = " and ".join(row.place for row in (one, other) if row.place)
                 raise DataError(
                     f"Splits share no prompt; {first} and {second} share {len(shared)}, the first"
-                    f" is {shared[0]!r}. Remove them from one of the two."
+                    f" is {other.prompt!r}{f' ({places})' if places else ''}."
+                    " Remove them from one of the two."
                 )
 
 
@@ -137,4 +140,4 @@ def mixed(rows: Sequence[TextRow]) -> tuple[TextRow, ...]:
 
 
 def _rank(row: TextRow, salt: str) -> bytes:
-    return hashlib.sha256(f"{salt}\n{normalized(row.prompt)}".encode()).digest()
+    return hashlib.sha256(f"{salt}\n{normalized(row.question)}".encode()).digest()

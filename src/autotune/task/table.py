@@ -11,6 +11,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from autotune.errors import DataError
@@ -63,6 +64,10 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """Names of all columns in the order of their first appearance."""
         return tuple(dict.fromkeys(name for record in self.records for name in record.fields))
+
+    def place(self, record: Record) -> str:
+        """Return where a row is, without folders: warnings go into reports, which are shared."""
+        return f"{PurePath(self.name).name}, {self.unit} {record.number}"
 
     def at(self, numbers: Iterable[int]) -> str:
         """Return where rows are: ``data.csv, lines 3, 9 and 2 more``."""

@@ -33,7 +33,8 @@ class Template:
         text: the template with escapes resolved and braces as typed;
             ``Template.parse(text, escapes=False)`` gives an equal template.
         literals: texts around the fields, one more than ``fields``.
-        fields: names in order of appearance, at least two; the last is the answer's.
+        fields: names in order of appearance, at least two, of plain text one; the last is
+            the answer's.
     """
 
     text: str
@@ -41,20 +42,28 @@ class Template:
     fields: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str, *, escapes: bool = True) -> Self:
+    def parse(cls, text: str, *, escapes: bool = True, is_plain_text: bool = False) -> Self:
         r"""Return the template written as ``text``.
 
         Args:
             text: ``{name}`` is a field, ``{{`` and ``}}`` are braces.
             escapes: read ``\n``, ``\t`` and ``\\`` as typed on a command line.
+            is_plain_text: one field and no prompt, for perplexity.
 
         Raises:
-            DataError: a lone brace, an empty name, fewer than two fields, or the
+            DataError: a lone brace, an empty name, too few or too many fields, or the
                 answer's field in the prompt.
         """
         if escapes:
             text = _ESCAPE.sub(lambda match: _ESCAPES[match[0]], text)
         literals, fields = _scan(text)
+        if is_plain_text:
+            if len(fields) != 1:
+                raise DataError(
+                    f"A template of plain text has one field, {text!r} has {len(fields)}; write for"
+                    " example '{text}'."
+                )
+            return cls(text=text, literals=tuple(literals), fields=tuple(fields))
         if len(fields) < _LEAST_FIELDS:
             raise DataError(
                 f"A template has a field for the prompt and, last, one for the answer, {text!r} has"

@@ -6,16 +6,18 @@ missing answer is an error, because nothing can be learned or scored without it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.errors import DataError
 
 from .data import split_name
+from .options import RowOptions, read_options
 from .rows import TextRow
 from .table import SPLIT_NAMES, Record, SplitName, Table, listing
 from .template import Template
 
-__all__ = ["SPLIT_COLUMN", "NamedRow", "TableTexts", "read_texts"]
+__all__ = ["SPLIT_COLUMN", "NamedRow", "TableTexts", "read_texts", "splits_of"]
 
 SPLIT_COLUMN = "split"
 
@@ -43,33 +45,50 @@ class TableTexts:
     warnings: tuple[str, ...]
 
 
-def read_texts(table: Table, template: Template) -> TableTexts:
+def read_texts(table: Table, template: Template, options: Sequence[str] = ()) -> TableTexts:
     """Return the prompts and answers of ``table``; the file's own splits are kept.
+
+    Args:
+        table: the rows.
+        template: its last field is the answer.
+        options: columns of the options; the answer's field then names the right one.
 
     Raises:
         DataError: an unknown field, rows whose answer is missing or a list, prompts
-            that are blank, or a column of splits with unknown names.
+            that are blank, unusable options, or a column of splits with unknown names.
     """
     template.check_fields(table.columns, source=table.name)
     filled = [record for record in table.records if not _is_empty(record, template)]
     _check_values(table, filled, template)
-    splits, warnings = _splits(table, filled, template)
-    rows = tuple(
-        NamedRow(row=_text_row(record, template), split=split)
-        for record, split in zip(filled, splits, strict=True)
-    )
     empty = len(table.records) - len(filled)
-    if not rows:
+    if not filled:
         raise DataError(
             f"Rows have text in the fields {listing(template.fields)}; no row of"
             f" {table.name!r} has any ({empty} read). Name another file or other fields."
         )
+    splits, warnings = splits_of(table, filled, template.fields)
+    offered: Sequence[RowOptions | None] = [None] * len(filled)
+    if options:
+        offered, how = read_options(
+            table, filled, columns=options, answer_field=template.answer_field
+        )
+        warnings = (*warnings, f"{template.answer_field!r} names the right option {how}")
+    rows = tuple(
+        NamedRow(row=_text_row(record, template, one, place=table.place(record)), split=split)
+        for record, split, one in zip(filled, splits, offered, strict=True)
+    )
     return TableTexts(rows=rows, empty=empty, warnings=warnings)
 
 
-def _text_row(record: Record, template: Template) -> TextRow:
+def _text_row(
+    record: Record, template: Template, offered: RowOptions | None, *, place: str
+) -> TextRow:
     values = {field: _text(record, field) for field in template.fields}
-    return TextRow(prompt=template.prompt(values), answer=template.answer(values))
+    prompt = template.prompt(values)
+    if offered is None:
+        return TextRow(prompt=prompt, answer=template.answer(values), place=place)
+    options = tuple(text.strip() + template.suffix for text in offered.texts)
+    return TextRow(prompt=prompt, answer=options[offered.right], options=options, place=place)
 
 
 def _text(record: Record, field: str) -> str:
@@ -122,12 +141,21 @@ def _check_values(table: Table, records: list[Record], template: Template) -> No
     )
 
 
-def _splits(
-    table: Table, records: list[Record], template: Template
+def splits_of(
+    table: Table, records: Sequence[Record], fields: Sequence[str] = ()
 ) -> tuple[list[SplitName | None], tuple[str, ...]]:
-    """Return each record's split as its source or its column ``split`` names it."""
+    """Return each record's split as its source or its column ``split`` names it.
+
+    Args:
+        table: where the records come from.
+        records: those to place.
+        fields: of the template; a column ``split`` among them names no splits.
+
+    Raises:
+        DataError: a column of splits with unknown names among known ones.
+    """
     named = [record.split for record in records]
-    if SPLIT_COLUMN not in table.columns or SPLIT_COLUMN in template.fields or any(named):
+    if SPLIT_COLUMN not in table.columns or SPLIT_COLUMN in fields or any(named):
         return named, table.notes
     values = [_text(record, SPLIT_COLUMN) for record in records]
     found = [split_name(value) for value in values]

@@ -1,17 +1,18 @@
-"""Lists on the command line of a sweep: read, checked, and turned into a space."""
+"""Lists on the command line: read, checked, and for a sweep turned into a space."""
 
 from __future__ import annotations
 
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
-from autotune.candidate import MergeBase, Method
+from autotune.candidate import MergeBase, Method, Schedule
 from autotune.errors import UsageError
 from autotune.search import SearchSpace
+from autotune.trainings import Trainings
 
-__all__ = ["read_names", "read_space"]
+__all__ = ["read_merge_bases", "read_methods", "read_names", "read_space", "read_trainings"]
 
 T = TypeVar("T", str, float, int)
 
@@ -27,15 +28,67 @@ def read_space(
     if not (math.isfinite(epochs) and epochs > 0):
         raise UsageError(f"--epochs must be finite and greater than zero, got {epochs!r}.")
     return SearchSpace(
-        methods=cast("tuple[Method, ...]", _choices("--methods", methods, get_args(Method))),
+        methods=read_methods(methods),
         learning_rates=_values("--learning-rates", learning_rates, _rate),
         ranks=_values("--ranks", ranks, _rank),
-        merge_bases=cast(
-            "tuple[MergeBase, ...]", _choices("--merge-bases", merge_bases, get_args(MergeBase))
-        ),
+        merge_bases=read_merge_bases(merge_bases),
         epochs=(epochs,),
         seed=seed,
     )
+
+
+def read_trainings(
+    *,
+    methods: str | None = None,
+    merge_bases: str | None = None,
+    target_modules: str | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    schedule: str | None = None,
+    clip_norm: float | None = None,
+    rslora: bool = False,
+    double_quant: bool = True,
+) -> Trainings:
+    """Return what the flags say about training; None is a flag that was not given.
+
+    Raises:
+        UsageError: as ``read_names``, an unknown value, or flags that contradict each other.
+    """
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "steps": steps,
+        "rslora": rslora,
+        "double_quant": double_quant,
+    }
+    if methods is not None:
+        given["methods"] = read_methods(methods)
+    if merge_bases is not None:
+        given["merge_bases"] = read_merge_bases(merge_bases)
+    if target_modules is not None:
+        given["target_modules"] = read_names("--target-modules", target_modules)
+    if schedule is not None:
+        (given["schedule"],) = _choices("--schedule", schedule, get_args(Schedule), most=1)
+    if clip_norm is not None:
+        given["clip_norm"] = clip_norm or None
+    return Trainings(**given)
+
+
+def read_methods(text: str) -> tuple[Method, ...]:
+    """Return the methods of ``--methods``.
+
+    Raises:
+        UsageError: as ``read_names``, or an unknown one.
+    """
+    return cast("tuple[Method, ...]", _choices("--methods", text, get_args(Method)))
+
+
+def read_merge_bases(text: str) -> tuple[MergeBase, ...]:
+    """Return the bases of ``--merge-bases``.
+
+    Raises:
+        UsageError: as ``read_names``, or an unknown one.
+    """
+    return cast("tuple[MergeBase, ...]", _choices("--merge-bases", text, get_args(MergeBase)))
 
 
 def read_names(flag: str, text: str) -> tuple[str, ...]:
@@ -50,8 +103,12 @@ def read_names(flag: str, text: str) -> tuple[str, ...]:
     return _values(flag, text, str)
 
 
-def _choices(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+def _choices(
+    flag: str, text: str, known: Sequence[str], *, most: int | None = None
+) -> tuple[str, ...]:
     found = _values(flag, text, str)
+    if most is not None and len(found) > most:
+        raise UsageError(f"{flag} is one of {', '.join(known)}, got {text!r}.")
     for word in found:
         if word not in known:
             near = difflib.get_close_matches(word.lower(), known, n=1)

@@ -1,0 +1,111 @@
+"""A run that a configuration file asks for: its account first, then the chain or the search."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from autotune.chain_run import run_chain
+from autotune.config import RunConfig
+from autotune.errors import OutputError, UsageError
+from autotune.olive import OlivePlan, OliveRequest, Verdict, read_olive
+from autotune.plain import to_plain
+from autotune.progress import Progress
+from autotune.runner import tune
+
+__all__ = ["import_configuration", "run_configuration"]
+
+
+def run_configuration(
+    request: OliveRequest, *, output: Path | None, dry_run: bool, as_json: bool
+) -> int:
+    """Run the configuration of ``request`` and return the exit code.
+
+    With ``dry_run``, what is still open is listed and the rest is planned.
+
+    Raises:
+        UsageError: what the file asks for cannot be done, or something in it is still open.
+        AutotuneError: as ``tune``.
+    """
+    plan = _told(request)
+    if plan.open_points and not dry_run:
+        raise UsageError(_open(plan, request))
+    if plan.job is not None:
+        if not dry_run:
+            raise UsageError(
+                f"{str(request.path)!r} is for Azure ML, and this version submits no job; write"
+                " what --dry-run prints to a file for `az ml job create --file`, or run here"
+                " with --target."
+            )
+        sys.stdout.write(plan.job.text + "\n")
+        return 0
+    config = _config(plan)
+    run = tune if config.chain is not None and config.chain.is_whole else run_chain
+    return run(config, output=output or plan.output, dry_run=dry_run, as_json=as_json)
+
+
+def import_configuration(request: OliveRequest, *, output: Path | None) -> int:
+    """Write the run that the configuration of ``request`` comes to; return the exit code.
+
+    Raises:
+        UsageError: as ``run_configuration``, or an Azure ML job.
+        OutputError: the file exists or cannot be written.
+    """
+    plan = _told(request)
+    if plan.job is not None:
+        raise UsageError(
+            f"{str(request.path)!r} is a job of Azure ML; name the target that it has there with"
+            " --target, and the data with --set."
+        )
+    text = json.dumps(to_plain(_config(plan)), indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        with output.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OutputError(
+            f"--output {str(output)!r} cannot be written ({error.strerror}); choose another name."
+        ) from None
+    return 0
+
+
+def _told(request: OliveRequest) -> OlivePlan:
+    """Return the plan after its account was printed: a line for all that is not as written.
+
+    Raises:
+        UsageError: a field is refused.
+    """
+    plan = read_olive(request)
+    progress = Progress()
+    kept = [said.place for said in plan.account if said.verdict is Verdict.HONOURED]
+    progress.line(f"Config   {request.path}: {len(plan.account)} fields, {len(kept)} as written")
+    for said in plan.account:
+        if said.verdict is not Verdict.HONOURED:
+            progress.line(f"         {said.line}")
+    for note in plan.notes:
+        progress.line(f"         {note}")
+    for point in plan.open_points:
+        progress.line(f"Open     {point}")
+    if plan.refused:
+        first = plan.refused[0]
+        more = f" and {len(plan.refused) - 1} more" if len(plan.refused) > 1 else ""
+        raise UsageError(
+            f"{first.place} = {first.value} is refused{more}: {first.says}. Change it with --set,"
+            f" or take it out with --set {first.place}=null."
+        )
+    return plan
+
+
+def _open(plan: OlivePlan, request: OliveRequest) -> str:
+    first, count = plan.open_points[0], len(plan.open_points)
+    more = f" (and {count - 1} more, listed above)" if count > 1 else ""
+    return f"{str(request.path)!r} is not complete: {first}{more}."
+
+
+def _config(plan: OlivePlan) -> RunConfig:
+    if plan.config is None:
+        raise ValueError("a plan without refused fields is a run or a job")
+    return plan.config

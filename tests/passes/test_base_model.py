@@ -1,0 +1,44 @@
+"""The base of a training computes what the model does, with or without masks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="extra 'train' is not installed")
+
+import torch
+
+base_model, compute = (import_module(f"autotune.passes.{n}") for n in ("base_model", "compute"))
+
+ON_CPU = compute.Compute(device="cpu", dtype=torch.float32, reason="the test asks for it")
+IDS = torch.arange(3 * 17).reshape(3, 17) % 290
+
+
+def test_causal_attention_needs_no_mask(tiny_model_dir: Path) -> None:
+    usual = base_model.load_model(tiny_model_dir, torch.float32)
+    base = base_model.training_base(tiny_model_dir, "lora", ON_CPU)
+    assert base.config._attn_implementation != usual.config._attn_implementation
+    with torch.no_grad():
+        found, expected = (m(input_ids=IDS, use_cache=False).logits for m in (base, usual))
+    assert torch.equal(found, expected)
+
+
+def test_attention_to_a_window_keeps_its_mask(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Mistral is Llama with a window: each token sees the last few only."""
+    folder = tmp_path / "windowed"
+    shutil.copytree(tiny_model_dir, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 4}))
+    usual = base_model.load_model(folder, torch.float32)
+    base = base_model.training_base(folder, "lora", ON_CPU)
+    with torch.no_grad():
+        found, expected = (m(input_ids=IDS, use_cache=False).logits for m in (base, usual))
+        everything = base_model.load_model(tiny_model_dir, torch.float32)(input_ids=IDS).logits
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, everything)
