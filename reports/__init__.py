@@ -62,6 +62,7 @@ from .measure_report import (
 from .mistakes import MISTAKES_FILE, Mistake, read_mistakes, write_mistakes
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, load_model
+from .model_records import EvalResults, Provenance, eval_results, provenance
 from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
 from .redact import redact_command, redact_text
@@ -118,6 +119,7 @@ __all__ = [
     "Comparison",
     "DecisionRule",
     "Delta",
+    "EvalResults",
     "EventLog",
     "Evidence",
     "FactRow",
@@ -139,6 +141,7 @@ __all__ = [
     "Picked",
     "Picking",
     "PlanRow",
+    "Provenance",
     "RefusedRecipe",
     "ReportedFact",
     "ReportedModel",
@@ -166,6 +169,7 @@ __all__ = [
     "compare",
     "comparison_view",
     "delta_of",
+    "eval_results",
     "failed_trials",
     "file_digests",
     "floors_of",
@@ -196,6 +200,7 @@ __all__ = [
     "picking_view",
     "place_built",
     "plan_table",
+    "provenance",
     "read_json_lines",
     "read_mistakes",
     "read_sums",

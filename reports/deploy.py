@@ -18,6 +18,7 @@ from autotune.plain import to_plain
 from .durable import whole_folder, write_json_atomic
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, describe_model
+from .model_records import eval_results, provenance
 from .run_report import RunReport
 from .sums import write_sums
 
@@ -131,6 +132,8 @@ def _describe(
     if license_path is not None:
         _copy(license_path, folder / "LICENSE")
     write_json_atomic(folder / "autotune.json", to_plain(description))
+    write_json_atomic(folder / "eval_results.json", to_plain(eval_results(report)))
+    write_json_atomic(folder / "provenance.json", to_plain(provenance(report)))
     is_choice = description.task.kind == "choice"
     _copy(_CHOICE_SCRIPT if is_choice else RUN_SCRIPT, folder / "run.py")
     card = model_card(report, fields=description.task.fields)

@@ -17,6 +17,7 @@ from .comparison import Comparison
 from .hardware_report import HardwareReport
 from .measure_report import MeasureReport
 from .model_folder import ModelDescription
+from .model_records import EvalResults, Provenance
 from .picking import Picking
 from .run_report import RunReport
 from .sweep_report import SweepReport
@@ -37,6 +38,8 @@ DOCUMENTS: dict[str, type] = {
     "bundle-1.0": Bundle,
     "sweep-1.0": SweepReport,
     "validation-1.0": Validation,
+    "eval-1.0": EvalResults,
+    "provenance-1.0": Provenance,
 }
 
 

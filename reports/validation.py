@@ -86,7 +86,7 @@ def judge_times(
         text = f"published {metric_text(before)}, now {metric_text(now)}"
         title = metric_title(name)
         if noisy:
-            yield Check(name=title, status="uncertain", detail=f"{text}; noisy: {noisy}")
+            yield Check(name=title, status="uncertain", detail=f"{text}; the machine is noisy")
         elif delta.ci95 is None:
             yield Check(name=title, status="uncertain", detail=f"{text}; too few to compare")
         else:

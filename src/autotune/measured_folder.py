@@ -27,7 +27,10 @@ __all__ = ["ModelFolder", "open_folder"]
 _CONFIG = "genai_config.json"
 _AGAIN = "fetch or build the model again"
 # What stands beside a model, in our deploy folders and in others.
-_COMPANIONS = {SUMS, "autotune.json", "run.py", "README.md", "LICENSE", "NOTICE", "manifest.json"}
+_COMPANIONS = {
+    *(SUMS, "autotune.json", "eval_results.json", "provenance.json", "manifest.json"),
+    *("run.py", "README.md", "LICENSE", "NOTICE"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,6 +164,8 @@ def _of_times(description: ModelDescription, report: MeasureReport) -> Iterator[
     """Yield that the model ran, and its times against the published ones where they compare."""
     yield Check(name="provider", status="pass", detail=f"it ran on {report.target}, all of it")
     noisy = "; ".join(report.grade_reasons) if report.grade == "C" else ""
+    if noisy:
+        yield Check(name="conditions", status="uncertain", detail=noisy)
     if why := _incomparable(description, report):
         for name in ("latency.p50", "tpot.p50"):
             if name in report.metrics:
