@@ -143,18 +143,17 @@ def _check_tokens(runtime: Runtime, rows: list[dict[str, Any]]) -> None:
 def score(runtime: Runtime, request: dict[str, Any], labels: Any) -> dict[str, Any]:
     """Score every row of ``request["score"]``, in order, as the kind of the task asks."""
     work, rows = request["score"], request["score"]["rows"]
-    is_text = work["kind"] == "perplexity"
     _check_tokens(runtime, rows)
     rules = {"eos_ids": request["eos_ids"], "max_new": work["max_new_tokens"]}
     start = time.perf_counter()
-    results = []
-    for row in rows:
-        if is_text:
-            results.append(_SCORING.score_window(runtime, row))
-        elif (decision := _SCORING.decision_of(row, labels)) is not None:
-            results.append(_SCORING.score_decision(runtime, row, decision))
-        else:
-            results.append(_SCORING.score_answer(runtime, row, with_nll=work["nll"], **rules))
+    if work["kind"] in ("classification", "choice"):
+        results = _SCORING.score_decisions(runtime, rows, labels)
+    elif work["kind"] == "perplexity":
+        results = [_SCORING.score_window(runtime, row) for row in rows]
+    else:
+        results = [
+            _SCORING.score_answer(runtime, row, with_nll=work["nll"], **rules) for row in rows
+        ]
     return {"rows": results, "seconds": time.perf_counter() - start}
 
 

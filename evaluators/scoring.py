@@ -1,8 +1,8 @@
 """Scoring one row with a loaded model: labels, options, answers and windows of text.
 
 A part of ``runtime_child.py``, which loads it by its path: numpy and the standard library
-only. A ``generator`` is one of onnxruntime-genai; the prompt is prefilled once per row, and
-whatever follows it is read after rewinding to its end.
+only. A ``generator`` is one of onnxruntime-genai; a prompt is prefilled once, and whatever
+follows it is read after rewinding to its end.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+# Fewer tokens than these are prefilled faster than anybody notices.
+_LEAST_SHARED = 8
 
 
 def log_normaliser(logits: Any) -> float:
@@ -79,15 +82,57 @@ def decision_of(row: dict[str, Any], labels: Decision | None) -> Decision | None
     return Decision.of_options(row["option_ids"])
 
 
-def score_decision(runtime: Any, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
+def score_decisions(
+    runtime: Any, rows: list[dict[str, Any]], labels: Decision | None
+) -> list[dict[str, Any]]:
+    """Return what is decided for every row, in order; rows with one beginning are run together.
+
+    Prompts are taken in the order of their tokens, and what consecutive ones begin with
+    (the examples of a template, above all) is prefilled once.
+    """
+    decisions = [labels or Decision.of_options(row["option_ids"]) for row in rows]
+    found: list[dict[str, Any]] = [{} for _ in rows]
+    for run in _runs([row["prompt_ids"] for row in rows]):
+        longest = max(len(rows[i]["prompt_ids"]) + max(1, decisions[i].longest) for i in run)
+        generator, before = runtime.generator(length=longest), []
+        for index in run:
+            prompt = rows[index]["prompt_ids"]
+            # The last token is always run again: its logits are what is read next.
+            shared = min(shared_tokens(before, prompt), len(prompt) - 1)
+            if before:
+                generator.rewind_to(shared)
+            append(generator, prompt[shared:])
+            before = prompt
+            found[index] = _decided(generator, rows[index], decisions[index])
+    return found
+
+
+def shared_tokens(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how many tokens both begin with."""
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _runs(prompts: list[list[int]]) -> list[list[int]]:
+    """Return indices in the order of the prompts, cut where two share next to nothing.
+
+    The cache is allocated for the longest of a run, so strangers are not put into one.
+    """
+    runs: list[list[int]] = []
+    for index in sorted(range(len(prompts)), key=prompts.__getitem__):
+        if runs and shared_tokens(prompts[runs[-1][-1]], prompts[index]) >= _LEAST_SHARED:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _decided(generator: Any, row: dict[str, Any], decision: Decision) -> dict[str, Any]:
     """Return the best label or option (ties to the lower index), all scores, the reference's NLL.
 
     ``divisors`` are what the log-likelihoods are divided by before they are compared.
     """
-    n_prompt = len(row["prompt_ids"])
-    generator = runtime.generator(length=n_prompt + max(1, decision.longest))
-    append(generator, row["prompt_ids"])
-    scores = decision.scores(generator, n_prompt)
+    scores = decision.scores(generator, len(row["prompt_ids"]))
     divisors = row.get("divisors") or [1.0] * len(scores)
     compared = [score / divisor for score, divisor in zip(scores, divisors, strict=True)]
     best = max(range(len(compared)), key=compared.__getitem__)

@@ -80,6 +80,48 @@ class _LowRankProduct(torch.autograd.Function):
         return grad_x, None, None, grad_a, grad_b, None
 
 
+class _LowRankProductOn4Bit(torch.autograd.Function):
+    """The same with W in 4 bits, which is rounded back for each product and not kept."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - torch passes them by position
+        ctx: Any,
+        x: torch.Tensor,
+        base: nn.Linear,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        a, b = lora_a.to(x.dtype), (lora_b * scaling).to(x.dtype)
+        inner = rows @ a.T
+        out: torch.Tensor = base(rows).addmm_(inner, b.T)
+        ctx.save_for_backward(rows, a, b, inner)
+        ctx.base, ctx.scaling = base, scaling
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        rows, a, b, inner = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])
+        grad_inner = grad_rows @ b
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            weight = _rounded_back(ctx.base).to(grad.dtype)
+            grad_x = (grad_rows @ weight).addmm_(grad_inner, a).view(*grad.shape[:-1], -1)
+        grad_a = (grad_inner.T @ rows).float()
+        grad_b = (grad_rows.T @ inner).float().mul_(ctx.scaling)
+        return grad_x, None, grad_a, grad_b, None
+
+
+def _rounded_back(base: nn.Linear) -> torch.Tensor:
+    from bitsandbytes.functional import dequantize_4bit  # noqa: PLC0415 - optional
+
+    weight: Any = base.weight
+    found: torch.Tensor = dequantize_4bit(weight.data.view(-1, 1), weight.quant_state)
+    return found
+
+
 class FastLinear(PeftLinear):
     """peft's LoRA layer with one adapter, never merged, computed in the base's data type."""
 
@@ -94,6 +136,8 @@ class FastLinear(PeftLinear):
             delta = nn.functional.linear(dropout(x), a.to(x.dtype))
             delta = nn.functional.linear(delta, (b * scaling).to(x.dtype))
             return cast("torch.Tensor", base(x) + delta)
+        if hasattr(base.weight, "quant_state"):
+            return _LowRankProductOn4Bit.apply(x, base, a, b, scaling)  # type: ignore[no-untyped-call, no-any-return]  # same
         return _LowRankProduct.apply(x, base.weight, base.bias, a, b, scaling)  # type: ignore[no-untyped-call, no-any-return]  # torch leaves apply untyped
 
 
@@ -172,8 +216,8 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
         bias="none",
         task_type="CAUSAL_LM",
     )
-    if adapter.method == "lora":
-        config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
+    # 4-bit layers are nn.Linear too.
+    config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
     with own_stream(model.device) if adapter.method == "lora" else nullcontext():
         with quiet_peft():
             peft_model = get_peft_model(model, config)

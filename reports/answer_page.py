@@ -158,16 +158,19 @@ def _against_others(models: Sequence[TriedModel], run: str) -> str:
 
 
 def _alternatives(mine: ReportedModel, models: Sequence[TriedModel]) -> list[TriedModel]:
-    """Return the other models of the front by how near their accuracy is, then feasible ones."""
+    """Return the models that could be had instead, those of the front and of like accuracy first.
+
+    A member of the front that may break a bound comes after all that meet them.
+    """
     accuracy = mine.metrics.get("accuracy")
     if accuracy is None:
         return []
     known = [m for m in models if m.role in ("front", "other") and "accuracy" in m.model.metrics]
     fair = [m for m in known if m.role == "front" or m.verdict is Verdict.PASS]
 
-    def nearness(one: TriedModel) -> tuple[bool, float, int]:
+    def nearness(one: TriedModel) -> tuple[bool, bool, float, int]:
         gap = abs(one.model.metrics["accuracy"].value - accuracy.value)
-        return one.role != "front", gap, one.trial
+        return one.verdict is not Verdict.PASS, one.role != "front", gap, one.trial
 
     return sorted(fair, key=nearness)[:_MOST_OTHERS]
 

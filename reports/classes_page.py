@@ -65,11 +65,10 @@ def _matrix(model: ReportedModel, confusion: Confusion, labels: Sequence[str]) -
         lines.append(f'<tr><th scope="row">{escape(labels[reference])}</th>{cells}</tr>')
     left_out = confusion.n_labels - len(shown)
     rest = f" The {left_out} labels with the fewest mistakes are left out." if left_out else ""
-    caption = (
-        f"Confusion matrix of {model.name}: right answer by row, given answer by column.{rest}"
-    )
+    words = f"Confusion matrix of {model.name}: right answer by row, given answer by column.{rest}"
     return (
-        f'<div class="wide"><table class="confusion"><caption>{escape(caption)}</caption>'
+        f'<p id="confusion">{escape(words)}</p><div class="wide">'
+        '<table class="confusion" aria-describedby="confusion">'
         f"<thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 

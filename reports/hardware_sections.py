@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune.calibration import DeviceCalibration, Rate, SessionNoise
+from autotune.kinds import is_decision
 from autotune.units import format_duration, format_quantity, format_size
 
 from .hardware_report import Calibration, Census, CensusEntry, HardwareReport, ReportedFact
@@ -254,7 +255,7 @@ _CENSUS_METRICS = (
 def _census_section(census: Census) -> Section:
     known = {name for entry in census.entries for name in entry.metrics}
     metrics = [name for name in _CENSUS_METRICS if name in known]
-    if census.workload.kind == "classification":
+    if is_decision(census.workload.kind):
         # There it is the latency: the first token decides.
         metrics = [name for name in metrics if name != "ttft.p50"]
     rows = [

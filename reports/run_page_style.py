@@ -63,8 +63,8 @@ details { margin: .5rem 0 } summary { cursor: pointer; color: var(--c0) }
 .tip p { white-space: pre-line; font-size: .9375rem } .tip pre { background: var(--ground) }
 .tip button { font: inherit; color: var(--ink); background: var(--ground); cursor: pointer;
               border: 1px solid var(--line); border-radius: 4px; padding: .1rem .6rem }
-.confusion { width: auto; margin: 1rem 0 } .confusion caption { text-align: left;
-  color: var(--faint); padding-bottom: .5rem } .confusion td, .confusion th { padding: .3rem .6rem }
+.confusion { width: auto; margin: .5rem 0 1rem }
+.confusion td, .confusion th { padding: .3rem .6rem }
 .heat { text-align: right; background: rgba(var(--heat), calc(var(--share) * .55)) }
 .heat.right { outline: 2px solid var(--faint); outline-offset: -2px }
 """

@@ -307,3 +307,10 @@ def test_the_dashboard_says_what_it_lacks(autotune: Autotune) -> None:
     assert "autotune-slm[dashboard]" in err or "Port 1 of 127.0.0.1" in err
     (run / "study.journal").write_text("", encoding="utf-8")
     assert "has no study yet" in autotune("dashboard", "one")[2]
+
+
+def test_a_run_is_resumed_by_its_name_too(autotune: Autotune) -> None:
+    make_run(Path("results/one"))
+    code, _, err = autotune("resume", "one")
+    assert code == 2
+    assert "'results/one' is finished; its report is results/one/report.json" in err

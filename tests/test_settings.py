@@ -141,3 +141,27 @@ def test_only_the_current_folder_is_looked_into(
     (here / "below").mkdir()
     monkeypatch.chdir(here / "below")
     assert read_settings(Path.cwd(), {}).values == {}
+
+
+def test_switches_are_true_or_false_wherever_they_are_set(
+    here: Path, autotune: Autotune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "autotune.toml").write_text("chat = true\n", "utf-8")
+    monkeypatch.setenv("AUTOTUNE_TRUNCATE", "True")
+    code, out, _ = autotune("config", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert [found[name]["value"] for name in ("chat", "truncate")] == [True, True]
+    monkeypatch.setenv("AUTOTUNE_TRUNCATE", "yes")
+    assert "AUTOTUNE_TRUNCATE is true or false, got 'yes'" in autotune("config")[2]
+    monkeypatch.setenv("AUTOTUNE_TRUNCATE", "false")
+    (here / "autotune.toml").write_text('chat = "true"\n', "utf-8")
+    assert "'chat' in autotune.toml is true or false, got 'true'" in autotune("config")[2]
+
+
+def test_a_file_names_no_code_to_run_as_a_metric(here: Path, autotune: Autotune) -> None:
+    (here / "autotune.toml").write_text('metric = "own.module:judge"\n', "utf-8")
+    assert "names a function to run, 'own.module:judge', which a file may not" in autotune()[2]
+    (here / "autotune.toml").write_text('metric = "f1"\n', "utf-8")
+    code, out, _ = autotune("config", "--json")
+    assert (code, json.loads(out)["metric"]["value"]) == (0, "f1")

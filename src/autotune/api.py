@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from autotune.candidate import AdapterConfig, Recipe
 from autotune.config import Bounds, resolve_config
 from autotune.errors import UsageError
+from autotune.kinds import Kind
 from autotune.reports import (
     EventLog,
     Metric,
@@ -31,6 +32,7 @@ from autotune.reports import (
     metric_title,
 )
 from autotune.settings import flags_of
+from autotune.task_flags import TaskFlags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,7 +215,12 @@ def tune(
     constraints: Sequence[str] = (),
     target: str = "auto",
     target_report: str | Path | None = None,
-    task: Literal["classification", "generation"] | None = None,
+    task: Kind | None = None,
+    options: Sequence[str] = (),
+    metric: str | None = None,
+    extract: str | None = None,
+    chat: bool = False,
+    truncate: bool = False,
     validation_data: str | Path | None = None,
     test_data: str | Path | None = None,
     budget: str | None = None,
@@ -228,12 +235,18 @@ def tune(
 
     Args:
         data: json, jsonl, csv or parquet file, or a hub data set id; None is the demo.
-        template: text of a row; the last ``{field}`` and what follows is the answer.
+        template: text of a row; the last ``{field}`` and what follows is the answer. None
+            for conversations and for plain text.
         model: hub id, folder, .gguf file or ``pypi:...``; None is the demo's.
         constraints: ``latency<=50ms``, ``size<=1GB``, ``accuracy>=0.9``, ...
         target: where the model will run.
         target_report: hardware report with a census of another machine.
         task: None lets the data decide.
+        options: columns with the options of a multiple choice.
+        metric: how answers are judged.
+        extract: regular expression that takes the answer out of generated text.
+        chat: ask in the words of the model's chat template.
+        truncate: leave out the beginning of prompts that the model cannot hold.
         validation_data: a validation split of your own.
         test_data: a test split of your own.
         budget: wall time with unit; None is 12 min for the demo and 1 h for your data.
@@ -262,6 +275,13 @@ def tune(
         data=_name(data),
         template=template,
         kind=task,
+        task=TaskFlags(
+            options=",".join(options) or None,
+            metric=metric,
+            extract=extract,
+            chat=chat,
+            truncate=truncate,
+        ),
         validation_data=_name(validation_data),
         test_data=_name(test_data),
         bounds=Bounds(general=tuple(constraints)),
@@ -280,6 +300,11 @@ def tune(
         "data": _name(data),
         "template": template,
         "task": task,
+        "options": ",".join(options) or None,
+        "metric": metric,
+        "extract": extract,
+        "chat": chat,
+        "truncate": truncate,
         "validation_data": _name(validation_data),
         "test_data": _name(test_data),
         "constraint": list(constraints),

@@ -21,7 +21,9 @@ from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
+from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
 from autotune.errors import AutotuneError, UsageError
+from autotune.run_folders import find_run
 from autotune.settings import Settings, flags_of, read_settings
 
 __all__ = ["app", "main"]
@@ -91,55 +93,12 @@ def tune(  # the flags of DESIGN.md, one argument each
             rich_help_panel=_DATA,
         ),
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(
-            help="classification, generation, choice (with --options) or perplexity (plain text)."
-            "  [default: by the data]",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    options: Annotated[
-        str | None,
-        typer.Option(
-            help="Multiple choice: column with each row's options, or columns with one each,"
-            " separated by commas. The last {field} names the right one.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="Generation: exact, contains, f1 or package.module:function."
-            " Choice: per-character, per-token or sum of the log-likelihood."
-            "  [default: exact, per-character]",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    extract: Annotated[
-        str | None,
-        typer.Option(
-            help="Regular expression that takes the answer out of generated text and reference.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    chat: Annotated[
-        bool,
-        typer.Option(
-            "--chat",
-            help="Ask in the words of the model's chat template; without --template the rows are"
-            " conversations (messages with role and content).",
-            rich_help_panel=_DATA,
-        ),
-    ] = False,
-    truncate: Annotated[
-        bool,
-        typer.Option(
-            "--truncate",
-            help="Leave out the beginning of prompts that the model cannot hold.",
-            rich_help_panel=_DATA,
-        ),
-    ] = False,
+    task: TaskKind = None,
+    options: Options = None,
+    metric: Metric = None,
+    extract: Extract = None,
+    chat: Chat = False,
+    truncate: Truncate = False,
     validation_data: Annotated[
         str | None, typer.Option(help="Your own validation split.", rich_help_panel=_DATA)
     ] = None,
@@ -371,14 +330,14 @@ def _refuse_flags_before(command: str, context: typer.Context) -> None:
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="Run folder, as printed when it was interrupted.")],
+    run: Annotated[str, typer.Argument(help="Run folder, or its name below results/.")],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
     """Go on with an interrupted run: no finished step is done again."""
     from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(resume_run(run, as_json=as_json))
+    raise typer.Exit(resume_run(find_run(run), as_json=as_json))
 
 
 add_commands(app)

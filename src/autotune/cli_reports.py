@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from autotune.cli_task import Chat, Options, TaskKind, Truncate
+
 __all__ = ["add_commands"]
 
 _AsJson = Annotated[bool, typer.Option("--json", help="The document as JSON on stdout.")]
@@ -67,6 +69,10 @@ def census(
     model: Annotated[str | None, typer.Option(help="As for a run.  [default: the demo's]")] = None,
     data: Annotated[str | None, typer.Option(help="Prompts.  [default: the demo's]")] = None,
     template: Annotated[str | None, typer.Option(help="Of the data's rows.")] = None,
+    task: TaskKind = None,
+    options: Options = None,
+    chat: Chat = False,
+    truncate: Truncate = False,
     recipes: Annotated[
         list[str] | None,
         typer.Option(help="Only those of this name, * for any letters. May be repeated."),
@@ -105,13 +111,15 @@ def census(
     )
     from autotune.census_entries import CensusFiles  # noqa: PLC0415 - same
     from autotune.config import Bounds, census_config  # noqa: PLC0415 - same
+    from autotune.task_flags import TaskFlags  # noqa: PLC0415 - same
 
     files = CensusFiles(output=output, html=html, as_json=as_json)
     facts = tuple(asserted or ())
     maxima = {"latency.p95": max_latency, "memory": max_memory, "size": max_size}
     bounds = Bounds(maxima=maxima, general=tuple(constraint or ()))
     if bundle is not None:
-        brought = {"--model": model, "--data": data, "--template": template}
+        brought: dict[str, object] = {"--model": model, "--data": data, "--template": template}
+        brought |= {"--task": task, "--options": options, "--chat": chat, "--truncate": truncate}
         rest = {"--export": export, "--seed": None if seed is None else str(seed)}
         flags: dict[str, object] = {**brought, **rest, "--recipes": recipes}
         refuse_flags(flags, why="A bundle brings its model, prompts and seed")
@@ -125,7 +133,14 @@ def census(
         )
         raise typer.Exit(run_bundle_census(bundle, wanted, files))
     config = census_config(
-        target=target, model=model, data=data, template=template, bounds=bounds, seed=seed or 0
+        target=target,
+        model=model,
+        data=data,
+        template=template,
+        kind=task,
+        task=TaskFlags(options=options, chat=chat, truncate=truncate),
+        bounds=bounds,
+        seed=seed or 0,
     )
     scope = CensusScope(recipes=tuple(recipes or ()), requests=requests)
     if export is not None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
+
 __all__ = ["add_sweep"]
 
 _GRID = "Grid (values separated by commas)"
@@ -44,7 +46,12 @@ def sweep(
     model: Annotated[str | None, _data("[default: the demo's]")] = None,
     data: Annotated[str | None, _data("[default: the demo's]")] = None,
     template: Annotated[str | None, _data("Of the data's rows.")] = None,
-    task: Annotated[str | None, _data("classification or generation.")] = None,
+    task: TaskKind = None,
+    options: Options = None,
+    metric: Metric = None,
+    extract: Extract = None,
+    chat: Chat = False,
+    truncate: Truncate = False,
     validation_data: Annotated[str | None, _data("Your own validation split.")] = None,
     test_data: Annotated[str | None, _data("Your own test split, which nothing looks at.")] = None,
     name: Annotated[str, typer.Option(help="Of the search problem, in the table.")] = "",
@@ -62,6 +69,7 @@ def sweep(
     """
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
     from autotune.list_flags import read_names, read_space  # noqa: PLC0415 - same
+    from autotune.task_flags import TaskFlags  # noqa: PLC0415 - same
 
     space = read_space(
         methods=methods,
@@ -77,6 +85,9 @@ def sweep(
         data=data,
         template=template,
         kind=task,
+        task=TaskFlags(
+            options=options, metric=metric, extract=extract, chat=chat, truncate=truncate
+        ),
         validation_data=validation_data,
         test_data=test_data,
         bounds=Bounds(),

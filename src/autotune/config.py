@@ -245,6 +245,8 @@ def census_config(
     template: str | None,
     bounds: Bounds,
     seed: int,
+    kind: str | None = None,
+    task: TaskFlags | None = None,
 ) -> RunConfig:
     """Return what a census covers: a run's configuration with limits that it does not use.
 
@@ -256,7 +258,8 @@ def census_config(
         model=model,
         data=data,
         template=template,
-        kind=None,
+        kind=kind,
+        task=task,
         validation_data=None,
         test_data=None,
         bounds=bounds,

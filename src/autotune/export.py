@@ -29,7 +29,7 @@ from autotune.reports import (
 )
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
-from autotune.steps import Event, OutcomeStatus
+from autotune.steps import Event, OutcomeStatus, TrainStep
 from autotune.targets import LocalExecutor
 from autotune.termination import termination_as_interrupt
 
@@ -61,10 +61,12 @@ def export_trial(run: Path, trial: int, *, output: Path | None = None) -> Path:
     events = EventLog(run / report.events_file).read()
     progress, store = Progress(), ArtifactStore()
     with termination_as_interrupt(), LocalExecutor() as executor, store.used():
-        session = prepare(config, executor=executor, store=store, log_dir=run / "logs")
-        RunIdentity(path=run / "identity.json").check(session.identity())
+        session = prepare(_unbounded(config), executor=executor, store=store, log_dir=run / "logs")
+        # How long things take here now shapes the search's settings, and no model.
+        identity = RunIdentity(path=run / "identity.json")
+        identity.check(session.identity(), ignoring=("settings",))
         bench = session.bench(store=store, executor=executor, log_dir=run / "logs")
-        steps = StepRunner(bench)
+        steps = StepRunner(replace(bench, rungs=_rungs(events, candidate)))
         progress.line(f"Trial {trial}: {candidate.name}; what the store lacks is made again.")
         progress.working("merge and build")
         try:
@@ -105,6 +107,17 @@ def _candidate(run: Path, trials: list[Trial], number: int) -> Candidate:
             f"{f' ({found.reason})' if found.reason else ''}; choose one that was measured."
         )
     return Candidate(adapter=found.adapter, fraction=found.fraction, recipe=found.recipe)
+
+
+def _unbounded(config: RunConfig) -> RunConfig:
+    """Return ``config`` without its limit on time, which is none on making one model again."""
+    return replace(config, budget_s=None, max_trials=config.max_trials or 1)
+
+
+def _rungs(events: list[Event], candidate: Candidate) -> tuple[float, ...]:
+    """Return the fractions that trainings of the run stopped at: the store's keys know them."""
+    stops = {e.step.fraction for e in events if isinstance(e.step, TrainStep)}
+    return tuple(sorted(stops | ({candidate.fraction} if candidate.adapter else set())))
 
 
 def _about(

@@ -31,7 +31,7 @@ from autotune.reports import (
 from autotune.session import Session
 from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, MeasureStep, TestStep
-from autotune.task import decision_plan
+from autotune.task import EvaluationRow, decision_plan
 
 __all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
 
@@ -107,19 +107,19 @@ def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None
     if not tested or not isinstance(step := tested[-1].step, TestStep):
         return None
     answers = tested[-1].outcome.answers.get(step.chosen.name)
-    if answers is None:
+    if answers is None or session.task.kind == "perplexity":  # a text has no wrong rows
         return None
     rows, right = session.tokens.test, tested[-1].outcome.correct[step.chosen.name]
 
-    def spoken(answer: int | str) -> str:
-        return rows.labels[answer] if isinstance(answer, int) else answer
+    def spoken(row: EvaluationRow, answer: int | str) -> str:
+        return (row.options or rows.labels)[answer] if isinstance(answer, int) else answer
 
     return [
         Mistake(
             row=number,
             prompt=row.prompt,
-            reference=spoken(row.reference),
-            answered=spoken(answers[number]),
+            reference=spoken(row, row.reference),
+            answered=spoken(row, answers[number]),
         )
         for number, row in enumerate(rows.rows)
         if right[number] == "0"

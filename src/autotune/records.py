@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,8 @@ class RunIdentity:
             return
         self.check(facts)
 
-    def check(self, facts: Mapping[str, str]) -> None:
-        """Compare the facts of a run that began before.
+    def check(self, facts: Mapping[str, str], *, ignoring: Collection[str] = ()) -> None:
+        """Compare the facts of a run that began before, but for those named in ``ignoring``.
 
         Raises:
             UsageError: a fact differs, or the record of them is missing or damaged.
@@ -51,6 +51,10 @@ class RunIdentity:
                 f"{str(self.path)!r} says what a run began with, and cannot be read ({error});"
                 " restore it, or start a new run."
             ) from error
+        kept, facts = (
+            {name: fact for name, fact in one.items() if name not in ignoring}
+            for one in (kept, facts)
+        )
         if (change := first_change(kept, facts)) is not None:
             raise UsageError(
                 f"A run goes on only with what it began with, but {change}; start a new run,"

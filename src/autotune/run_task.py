@@ -1,14 +1,23 @@
-"""The task of a run: its data read as the flags say, and how answers to it are judged."""
+"""The task of a run: its data read as the flags say, in the tokens of its model, and its rule."""
 
 from __future__ import annotations
 
 from autotune.bounds import check_bounds_on_task
 from autotune.config import RunConfig
 from autotune.evaluators import resolve_rule
-from autotune.task import AnswerRule, Task, Template, answer_rule, load_task
+from autotune.passes import ModelSource
+from autotune.task import (
+    AnswerRule,
+    Task,
+    Template,
+    TokenizedTask,
+    answer_rule,
+    load_task,
+    tokenize_task,
+)
 from autotune.training_data import split_shares
 
-__all__ = ["read_task"]
+__all__ = ["read_task", "tokens_for"]
 
 
 def read_task(config: RunConfig) -> tuple[Task, AnswerRule]:
@@ -36,3 +45,21 @@ def read_task(config: RunConfig) -> tuple[Task, AnswerRule]:
     check_bounds_on_task(config.constraints, task.kind)
     rule = answer_rule(task.kind, metric=config.metric, extract=config.extract)
     return task, resolve_rule(rule, [row.answer for row in task.validation])
+
+
+def tokens_for(
+    config: RunConfig, task: Task, rule: AnswerRule, source: ModelSource
+) -> TokenizedTask:
+    """Return ``task`` in the tokens of the model; prompts are cut only where a run asks for it.
+
+    Raises:
+        DataError: rows that the model cannot hold or tell apart.
+        ModelSourceError: no usable tokenizer, or no chat template where one is asked for.
+    """
+    return tokenize_task(
+        task,
+        source.artifact.path,
+        source.architecture.context_length,
+        rule=rule,
+        truncates=config.truncate,
+    )

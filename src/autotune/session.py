@@ -30,7 +30,7 @@ from autotune.passes import (
 from autotune.plain import digest, to_plain
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.run_settings import make_settings
-from autotune.run_task import read_task
+from autotune.run_task import read_task, tokens_for
 from autotune.search import SearchSettings, hopeless_latency_s
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
@@ -42,7 +42,7 @@ from autotune.targets import (
     read_machine,
     resolve_targets,
 )
-from autotune.task import Task, TokenizedTask, TrainingExample, tokenize_task
+from autotune.task import Task, TokenizedTask, TrainingExample
 from autotune.training_data import data_artifact, training_examples
 from autotune.training_plan import offered_methods, offered_space, run_estimates
 from autotune.trainings import Offer
@@ -170,13 +170,7 @@ def prepare(
     others = other_pythons(targets, executor)
     versions = worker_versions(executor, log_path=_log(log_dir))
     source = _source(config, store, executor, versions=versions, log_dir=log_dir)
-    tokens = tokenize_task(
-        task,
-        source.artifact.path,
-        source.architecture.context_length,
-        rule=rule,
-        truncates=config.truncate,
-    )
+    tokens = tokens_for(config, task, rule, source)
     examples = training_examples(config, tokens, source.architecture.context_length)
     workload = make_workload(tokens.validation, n=_REQUESTS, seed=config.seed)
     if target_machine is not None:

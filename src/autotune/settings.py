@@ -20,16 +20,19 @@ __all__ = ["SETTINGS", "Settings", "flags_of", "read_settings"]
 
 _TEXTS = (
     *("target", "target_report", "model", "data", "template", "task"),
+    *("options", "metric", "extract"),
     *("validation_data", "test_data", "max_latency", "max_ttft", "max_tpot", "max_memory"),
     *("max_size", "min_accuracy", "budget", "sampler"),
 )
 _COUNTS = ("trials", "seed")
 _LISTS = ("constraint",)
+_SWITCHES = ("chat", "truncate")
 # In the order in which they are shown.
-SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS)
+SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_SWITCHES)
 # Flags of one command, and one that a file must not switch on.
 _FLAGS_ONLY = ("output", "dry_run", "json", "debug", "version", "trust_remote_code")
 _PREFIX = "AUTOTUNE_"
+_TRUTHS = {"true": True, "false": False}
 _NEAR = 0.8
 FILE, PROJECT = "autotune.toml", "pyproject.toml"
 
@@ -143,6 +146,10 @@ def _of_toml(origin: str, name: str, value: Any) -> Any:
         if type(value) is not int:
             raise UsageError(f"{name!r} in {origin} is a whole number, got {value!r}; write one.")
         return value
+    if name in _SWITCHES:
+        if type(value) is not bool:
+            raise UsageError(f"{name!r} in {origin} is true or false, got {value!r}; write one.")
+        return value
     if name in _LISTS:
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise UsageError(
@@ -154,6 +161,11 @@ def _of_toml(origin: str, name: str, value: Any) -> Any:
         raise UsageError(
             f"{name!r} in {origin} is a text, got {value!r}; write it in quotes, with its unit if"
             ' it has one ("50ms").'
+        )
+    if name == "metric" and ":" in value:
+        raise UsageError(
+            f"{name!r} in {origin} names a function to run, {value!r}, which a file may not; set"
+            f" {_PREFIX}METRIC or give --metric."
         )
     if name == "target" and "@" in value:
         raise UsageError(
@@ -186,6 +198,10 @@ def _of_text(variable: str, name: str, text: str) -> Any:
         raise UsageError(f"{variable} needs a value, got {text!r}; give one or unset it.")
     if name in _LISTS:
         return [part.strip() for part in text.split(";") if part.strip()]
+    if name in _SWITCHES:
+        if text.strip().lower() not in _TRUTHS:
+            raise UsageError(f"{variable} is true or false, got {text!r}; give one or unset it.")
+        return _TRUTHS[text.strip().lower()]
     if name not in _COUNTS:
         return text
     try:

@@ -344,11 +344,7 @@ class StepRunner:
         return str(self._bench.log_dir / f"{stage}.log")
 
     def _produce(
-        self,
-        pass_: Pass,
-        inputs: Mapping[str, Artifact],
-        stage: str,
-        ledger: _Ledger,
+        self, pass_: Pass, inputs: Mapping[str, Artifact], stage: str, ledger: _Ledger
     ) -> Artifact:
         bench = self._bench
         produced = produce(

@@ -114,6 +114,24 @@ def test_options_are_scored_whole_as_from_scratch(metric: str, tiny: Tiny, write
     assert ("per " in how) == (metric != "sum")
 
 
+def test_what_prompts_share_changes_no_score(tiny: Tiny, write: Write) -> None:
+    examples = "".join(f"The day {n} was {word}.\n" for n, word in enumerate(OPTIONS))
+    table = [
+        {"q": f"{examples * (n % 3)}Day {'very ' * (n % 5)}{n} is", "o": list(OPTIONS), "right": 0}
+        for n in range(30)
+    ]
+    task = load_task(write(table, "q.jsonl"), template=Template.parse("{q} {right}"), options=["o"])
+    rows = tokenize_task(task, tiny.folder, CONTEXT, rule=AnswerRule(metric="sum")).train
+    together, _ = tiny.scored(rows)
+    lengths = {len(row.prompt_ids) for row in rows.rows}
+    assert len(lengths) > 5, "prompts of one run differ in length"
+    for row, result in zip(rows.rows[:6], together, strict=False):
+        (alone,), _ = tiny.scored(replace(rows, rows=(row,)))
+        assert result["scores"] == pytest.approx(alone["scores"], abs=1e-5)
+        slow = [sum(_log_likelihoods(tiny.slow, row.prompt_ids, ids)) for ids in row.option_ids]
+        assert result["scores"] == pytest.approx(slow, abs=1e-4)
+
+
 def test_the_cost_of_a_choice_depends_on_its_options(tiny_model_dir: Path, write: Write) -> None:
     def digest(last: str) -> str:
         table = [{"q": f"day {n}", "o": ["joy", "fear", last], "right": 0} for n in range(12)]

@@ -32,6 +32,9 @@ answer_loss, base_model, compute, examples, lora = (
     for name in ("answer_loss", "base_model", "compute", "examples", "lora")
 )
 
+NEEDS_BITSANDBYTES = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
+)
 ADAPTER = AdapterConfig(rank=4, learning_rate=5e-3, epochs=2.5, batch_size=8, seed=3)
 
 
@@ -107,14 +110,18 @@ def test_the_adapter_says_the_same_in_peft_alone(tmp_path: Path, inputs: dict[st
     assert facts["probe_nll"] == pytest.approx(statistics.fmean(losses), rel=tolerance)
 
 
+@pytest.mark.parametrize("method", ["lora", pytest.param("qlora", marks=NEEDS_BITSANDBYTES)])
 def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
-    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, method: Any
 ) -> None:
     rows, _ = examples.read_examples(inputs["data"] / "train.json")
-    base = base_model.load_model(inputs["model"], torch.float32)
+    adapter = replace(ADAPTER, method=method)
+    on_cpu = compute.Compute(device="cpu", dtype=torch.float32, reason="the test asks for it")
+    base = base_model.training_base(inputs["model"], method, on_cpu)
+    base_model.set_training(base, is_training=True)
 
     def loss_and_gradients() -> tuple[float, list[torch.Tensor]]:
-        with lora.adapted(base, ADAPTER) as model:
+        with lora.adapted(base, adapter) as model:
             weights = lora.lora_weights(model)
             for number, weight in enumerate(weights.values()):  # B starts at zero
                 torch.manual_seed(number)
@@ -126,7 +133,7 @@ def test_the_fast_layer_and_peft_s_own_give_one_loss_and_one_gradient(
             return loss.item(), found
 
     loss, gradients = loss_and_gradients()
-    monkeypatch.setattr(lora.FastLinear, "forward", lora.PeftLinear.forward)
+    monkeypatch.setattr(lora.LoraConfig, "_register_custom_module", lambda *_: None)
     slow_loss, slow_gradients = loss_and_gradients()
     assert loss == pytest.approx(slow_loss, rel=1e-5)
     for mine, theirs in zip(gradients, slow_gradients, strict=True):
@@ -258,7 +265,7 @@ def test_qlora_without_bitsandbytes_names_the_extra(
         train(tmp_path / "out", inputs | {"model": fresh}, AdapterConfig(method="qlora"))
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@NEEDS_BITSANDBYTES
 def test_qlora_learns_and_continues_exactly(tmp_path: Path, inputs: dict[str, Path]) -> None:
     adapter = AdapterConfig(
         method="qlora", rank=4, learning_rate=1e-2, epochs=4, batch_size=8, merge_base="dequantized"

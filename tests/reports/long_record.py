@@ -111,7 +111,12 @@ def _steps() -> list[tuple[Step, Outcome]]:
         found.append((TrainStep(adapter=adapter, fraction=1), _trained(adapter, rng)))
         for recipe in RECIPES[:2]:
             one = Candidate(adapter=adapter, fraction=1, recipe=recipe)
-            found.append((ScoreStep(candidate=one), _scored(one, 0.6 + 0.012 * number)))
+            found.append(
+                (
+                    ScoreStep(candidate=one),
+                    _scored(one, 0.6 + 0.012 * number + 0.01 * RECIPES.index(recipe)),
+                )
+            )
     return [*found, *_end(rng)]
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.task import TextRow
+from autotune.task.findings import about_near_rows
 from autotune.task.near import NEAR, near_pairs
 
 WORDS = [f"word{n}" for n in range(400)]
@@ -77,3 +78,10 @@ def test_rows_that_are_all_alike_cost_no_square() -> None:
     same = [row("one and the same text") for _ in range(3000)]
     (pair,) = near_pairs({"train": same, "test": same})
     assert pair.rows == 3000
+
+
+def test_a_split_too_long_to_compare_whole_says_so() -> None:
+    same = {"train": [row("a b c d", n) for n in range(5)], "test": [row("a b c d")]}
+    told, near = about_near_rows(same, most=4)
+    assert told == "near-duplicates were looked for in the first rows only: train 4 of 5"
+    assert near.startswith("1 of 1 test rows are near-duplicates of train rows")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from .labels import look_alikes
-from .near import NEAR, near_pairs
+from .near import NEAR, NearPair, near_pairs
 from .rows import TextRow
 from .split import UniqueRows
 from .table import SplitName, listing
@@ -20,6 +20,7 @@ __all__ = ["about_conflicts", "about_labels", "about_near_rows"]
 _Splits = Mapping[SplitName, Sequence[TextRow]]
 _MOST_LISTED = 3
 _MOST_SHOWN = 60  # characters of a prompt
+_MOST_COMPARED = 100_000  # rows of a split; a few seconds
 # From here on a model that always answers the frequent label looks better than it is.
 _IMBALANCE = 10
 
@@ -42,16 +43,28 @@ def _conflict(group: Sequence[TextRow]) -> str:
     return f"{_short(group[0].prompt)} is {told}"
 
 
-def about_near_rows(splits: _Splits) -> list[str]:
-    """Return what there is to say of rows that nearly repeat one of another split."""
+def about_near_rows(splits: _Splits, *, most: int = _MOST_COMPARED) -> list[str]:
+    """Return what there is to say of rows that nearly repeat one of another split.
+
+    Of a split only its first ``most`` rows are compared, which is said.
+    """
+    first = {name: rows[:most] for name, rows in splits.items()}
+    cut = [f"{name} {most} of {len(rows)}" for name, rows in splits.items() if len(rows) > most]
+    found = [f"near-duplicates were looked for in the first rows only: {', '.join(cut)}"]
     return [
-        f"{pair.rows} of {len(splits[pair.split])} {pair.split} rows are near-duplicates of"
+        *(found if cut else []),
+        *(_near(pair, len(first[pair.split])) for pair in near_pairs(first)),
+    ]
+
+
+def _near(pair: NearPair, n_compared: int) -> str:
+    return (
+        f"{pair.rows} of {n_compared} {pair.split} rows are near-duplicates of"
         f" {pair.other} rows ({NEAR:.0%} of their pairs of neighbouring words or more are the"
         f" same), the first is {_short(pair.text.prompt)}{_at(pair.text)} of"
         f" {_short(pair.other_text.prompt)}{_at(pair.other_text)}; remove them from one of the"
         " two, or expect too good an accuracy"
-        for pair in near_pairs(splits)
-    ]
+    )
 
 
 def about_labels(splits: _Splits, labels: Sequence[str]) -> list[str]:
