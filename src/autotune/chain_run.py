@@ -33,10 +33,9 @@ from autotune.passes import (
 from autotune.progress import Progress
 from autotune.reports import write_json_atomic
 from autotune.run_identity import worker_versions
-from autotune.run_task import read_task
+from autotune.run_task import read_task, tokens_for
 from autotune.session import other_pythons
 from autotune.targets import Executor, LocalExecutor, resolve_targets
-from autotune.task import tokenize_task
 from autotune.termination import termination_as_interrupt
 from autotune.training_data import data_artifact, training_examples
 from autotune.units import format_duration
@@ -173,9 +172,8 @@ def _opened(
     data, n_examples = None, 0
     if read is not None:
         task, rule = read
-        context = source.architecture.context_length
-        tokens = tokenize_task(task, source.artifact.path, context, rule=rule)
-        examples = training_examples(config, tokens, context)
+        tokens = tokens_for(config, task, rule, source)
+        examples = training_examples(config, tokens, source.architecture.context_length)
         data, n_examples = data_artifact(tokens, examples, store), len(examples)
     chain = open_chain(config.chain, source, n_examples=n_examples)
     recipes: tuple[Recipe, ...] = ()

@@ -40,6 +40,22 @@ def test_commands_in_the_document_are_understood() -> None:
             assert context.params["config"] == Path("phrase-classification.json")
 
 
+def test_a_template_that_names_no_column_ends_with_code_2_before_anything_runs(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    template = "data_configs.moods.pre_process.text_template={lime}: {mood}"
+    flags = (str(write(OLD)), "--set", template, "--output", "run")
+    assert _run(*flags, monkeypatch=monkeypatch) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "the field 'lime'" in last
+    assert "'line'" in last
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_gpu_that_is_not_here_ends_with_code_3_before_anything_runs(
     write: Write,
     tmp_path: Path,
