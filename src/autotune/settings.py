@@ -22,13 +22,16 @@ _TEXTS = (
     *("target", "target_report", "model", "data", "template", "task"),
     *("options", "metric", "extract"),
     *("validation_data", "test_data", "max_latency", "max_ttft", "max_tpot", "max_memory"),
-    *("max_size", "min_accuracy", "budget", "sampler"),
+    *("max_size", "min_accuracy", "budget", "sampler", "schedule"),
+    *("methods", "merge_bases", "target_modules"),
 )
-_COUNTS = ("trials", "seed")
+_COUNTS = ("trials", "steps", "seed")
+_NUMBERS = ("epochs", "clip_norm")
 _LISTS = ("constraint",)
-_SWITCHES = ("chat", "truncate")
+_SWITCHES = ("chat", "truncate", "rslora", "double_quant")
+_ON = ("double_quant",)  # switches that are on unless switched off
 # In the order in which they are shown.
-SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_SWITCHES)
+SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_NUMBERS, *_SWITCHES)
 # Flags of one command, and one that a file must not switch on.
 _FLAGS_ONLY = ("output", "dry_run", "json", "debug", "version", "trust_remote_code")
 _PREFIX = "AUTOTUNE_"
@@ -65,13 +68,19 @@ def _flag(name: str) -> str:
 def flags_of(values: Mapping[str, Any]) -> list[str]:
     """Return values by the names of flags as words of a command line; None and False are none.
 
+    A switch that is on by default is switched off by its ``--no-`` form.
+
     >>> flags_of({"data": "rows.csv", "constraint": ["size<=1GB"], "trials": None})
     ['--data', 'rows.csv', '--constraint', 'size<=1GB']
+    >>> flags_of({"double_quant": False, "rslora": False})
+    ['--no-double-quant']
     """
     words: list[str] = []
     for name, value in values.items():
         if value is True:
             words.append(_flag(name))
+        elif value is False and name in _ON:
+            words.append(f"--no-{_flag(name)[2:]}")
         elif value is not None and value is not False:
             for one in value if isinstance(value, list) else [value]:
                 words += [_flag(name), str(one)]
@@ -142,9 +151,11 @@ def _known(origin: str, key: str) -> str:
 
 def _of_toml(origin: str, name: str, value: Any) -> Any:
     """Return a value of a file after checking its kind."""
-    if name in _COUNTS:
-        if type(value) is not int:
-            raise UsageError(f"{name!r} in {origin} is a whole number, got {value!r}; write one.")
+    if name in (*_COUNTS, *_NUMBERS):
+        is_whole = name in _COUNTS
+        if type(value) not in ((int,) if is_whole else (int, float)):
+            kind = "a whole number" if is_whole else "a number"
+            raise UsageError(f"{name!r} in {origin} is {kind}, got {value!r}; write one.")
         return value
     if name in _SWITCHES:
         if type(value) is not bool:
@@ -202,11 +213,10 @@ def _of_text(variable: str, name: str, text: str) -> Any:
         if text.strip().lower() not in _TRUTHS:
             raise UsageError(f"{variable} is true or false, got {text!r}; give one or unset it.")
         return _TRUTHS[text.strip().lower()]
-    if name not in _COUNTS:
+    if name not in (*_COUNTS, *_NUMBERS):
         return text
+    kind, words = (int, "a whole number") if name in _COUNTS else (float, "a number")
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        raise UsageError(
-            f"{variable} is a whole number, got {text!r}; give one or unset it."
-        ) from None
+        raise UsageError(f"{variable} is {words}, got {text!r}; give one or unset it.") from None

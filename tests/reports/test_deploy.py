@@ -141,9 +141,11 @@ def test_weights_are_linked_and_what_people_edit_is_copied(
         "README.md",
         "SHA256SUMS",
         "autotune.json",
+        "eval_results.json",
         "extra/vocab.txt",
         "genai_config.json",
         "model.onnx.data",
+        "provenance.json",
         "run.py",
     }
     assert (folder / "model.onnx.data").samefile(built_dir / "model.onnx.data")
