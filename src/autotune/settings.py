@@ -69,8 +69,12 @@ def _flag(name: str) -> str:
 def flags_of(values: Mapping[str, Any]) -> list[str]:
     """Return values by the names of flags as words of a command line; None is none.
 
+    A switch that is on by default is switched off by its ``--no-`` form.
+
     >>> flags_of({"data": "rows.csv", "constraint": ["size<=1GB"], "trials": None})
     ['--data', 'rows.csv', '--constraint', 'size<=1GB']
+    >>> flags_of({"double_quant": False, "rslora": False})
+    ['--no-double-quant']
     """
     words: list[str] = []
     for name, value in values.items():
