@@ -114,6 +114,7 @@ def test_a_wrong_argument_is_the_flags_error_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_tuning_from_a_thread_gives_a_run_that_the_command_line_knows(
     tiny_model_dir: Path,
     tiny_built_dir: Path,

@@ -74,6 +74,7 @@ def test_a_gpu_that_is_not_here_ends_with_code_3_before_anything_runs(
     assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "olive.json"])
 
 
+@pytest.mark.slow
 def test_a_chain_runs_as_given_and_hands_over_what_it_trained(
     tiny_model_dir: Path,
     write: Write,
