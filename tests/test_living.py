@@ -25,6 +25,8 @@ from autotune.validate import run_validate, validate_folder
 
 from .edge_box import FP32, INT4, entry, tune_for_edge_box
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(

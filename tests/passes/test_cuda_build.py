@@ -22,8 +22,6 @@ ARCHITECTURE = Architecture(
     parameters=100_000,
 )
 OFFERED, _ = recipes_for("cuda", ARCHITECTURE)
-# The others take a minute together.
-QUICK = ("cuda-int4-b32-acc0-graph",)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +30,8 @@ def executor() -> Iterator[LocalExecutor]:
         yield made
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [pytest.param(r, marks=() if r.name in QUICK else pytest.mark.slow) for r in OFFERED],
-    ids=lambda recipe: recipe.name,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", OFFERED, ids=lambda recipe: recipe.name)
 def test_every_recipe_for_cuda_builds_as_asked(
     executor: LocalExecutor, recipe: Recipe, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
@@ -64,4 +59,4 @@ def test_every_recipe_for_cuda_builds_as_asked(
 def test_graphs_are_offered_beside_the_same_recipes_without_them() -> None:
     plain = {recipe.name for recipe in OFFERED if not recipe.cuda_graph}
     assert {r.name.removesuffix("-graph") for r in OFFERED if r.cuda_graph} <= plain
-    assert set(QUICK) <= {recipe.name for recipe in OFFERED}
+    assert any(recipe.cuda_graph for recipe in OFFERED)

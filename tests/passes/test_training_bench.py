@@ -19,6 +19,7 @@ compute, examples = (import_module(f"autotune.passes.{name}") for name in ("comp
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
+@pytest.mark.slow
 def test_both_arms_train_the_same_number_of_steps_on_the_same_rows(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
