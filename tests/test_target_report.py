@@ -201,6 +201,7 @@ def test_a_run_for_another_machine_awaits_its_confirmation(tuned: Tuned) -> None
     assert (tuned.folder / "model" / "run.py").is_file()
 
 
+@pytest.mark.slow
 def test_a_model_for_a_gpu_that_is_not_here_is_built_and_scored_by_proxy(
     tiny_model_dir: Path, tiny_built_dir: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("changes", "words"), CHANGES, ids=lambda x: str(x)[:20])
+@pytest.mark.slow
 def test_a_table_of_another_sweep_is_refused_with_the_differing_fact(
     swept: Swept,
     at_home: Path,
@@ -103,6 +104,7 @@ def test_a_request_that_cannot_work_ends_with_code_2_and_leaves_nothing(
     assert {path.name for path in at_home.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_table_whose_rows_are_damaged_is_refused(
     swept: Swept,
     at_home: Path,

@@ -18,6 +18,7 @@ from autotune.sweep_record import report_of
 from .conftest import HOPELESS, RATE, RECIPES, Autotune, Prepared, Swept, flags
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_whole_rows_and_says_how_to_go_on(swept: Swept) -> None:
     assert swept.codes[0] == 130
     assert "Interrupted; 2 rows are in 'table.csv'. Go on with: autotune sweep" in swept.said[0]
@@ -25,6 +26,7 @@ def test_an_interrupt_leaves_whole_rows_and_says_how_to_go_on(swept: Swept) -> N
     assert [line.split(",")[4] for line in swept.after[0].splitlines()[1:]] == list(RECIPES)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_the_rows_that_are_there(swept: Swept) -> None:
     assert swept.codes[1] == 0, swept.said[1]
     assert "2 of them in the table already" in swept.said[1]
@@ -33,6 +35,7 @@ def test_the_same_command_goes_on_after_the_rows_that_are_there(swept: Swept) ->
     assert len(set(keys)) == len(keys) == 2 + 2 * (3 + 2 + 1)
 
 
+@pytest.mark.slow
 def test_rows_of_a_training_hold_its_loss_at_every_rung(swept: Swept) -> None:
     for method in ("lora", "qlora"):
         rungs = [swept.row(method, RATE, "", rung) for rung in (1 / 9, 1 / 3, 1.0)]
@@ -45,6 +48,7 @@ def test_rows_of_a_training_hold_its_loss_at_every_rung(swept: Swept) -> None:
         }
 
 
+@pytest.mark.slow
 def test_rows_of_a_recipe_hold_the_built_model_on_the_whole_validation_split(swept: Swept) -> None:
     for recipe in RECIPES:
         untrained = swept.row("none", "", recipe, 0.0)
@@ -63,6 +67,7 @@ def test_rows_of_a_recipe_hold_the_built_model_on_the_whole_validation_split(swe
             assert float(row["cost_build_s"]) > float(row["cost_merge_s"]) > 0
 
 
+@pytest.mark.slow
 def test_running_costs_are_those_of_the_untrained_model_with_the_same_recipe(swept: Swept) -> None:
     columns = ("m_latency_ms", "m_latency_p50_ms", "m_ttft_ms", "m_memory_mb")
     seen = set()
@@ -75,6 +80,7 @@ def test_running_costs_are_those_of_the_untrained_model_with_the_same_recipe(swe
     assert len(seen) == len(RECIPES)
 
 
+@pytest.mark.slow
 def test_a_training_that_diverged_has_its_status_and_cost_and_no_other_number(swept: Swept) -> None:
     rows = [row for row in swept.rows if row["x_learning_rate"] == HOPELESS]
     assert [(row["x_method"], row["status"], row["recipe"]) for row in rows] == [
@@ -90,12 +96,14 @@ def test_a_training_that_diverged_has_its_status_and_cost_and_no_other_number(sw
         assert {row[name] for name in numbers} == {""}
 
 
+@pytest.mark.slow
 def test_the_end_is_told_by_recipe_with_the_count_of_failures(swept: Swept) -> None:
     assert "Rows without numbers: 2 diverged" in swept.said[1]
     for recipe in RECIPES:
         assert recipe in swept.said[1].rpartition("Accuracy")[2]
 
 
+@pytest.mark.slow
 def test_the_report_says_what_the_table_is_about_and_names_no_place(swept: Swept) -> None:
     text = (swept.folder / "table.json").read_text(encoding="utf-8")
     jsonschema.validate(json.loads(text), json_schema("sweep-1.0"))
@@ -108,12 +116,14 @@ def test_the_report_says_what_the_table_is_about_and_names_no_place(swept: Swept
     assert str(swept.folder) not in text
 
 
+@pytest.mark.slow
 def test_graphs_and_merged_weights_go_with_their_rows_and_checkpoints_stay(swept: Swept) -> None:
     made = {name: [*(swept.folder / "store" / name).glob("*/*")] for name in ("build", "merge")}
     assert (len(made["build"]), len(made["merge"])) == (len(RECIPES), 0)
     assert len([*(swept.folder / "store" / "finetune").glob("*/*")]) == 2 * 3
 
 
+@pytest.mark.slow
 def test_what_is_taken_from_the_store_costs_what_it_once_cost(
     swept: Swept, prepared: Prepared
 ) -> None:
@@ -157,6 +167,7 @@ def test_a_command_is_kept_without_the_places_that_it_names(
     assert report.command == ("autotune", "sweep", "--data", "rows.csv")
 
 
+@pytest.mark.slow
 def test_a_finished_table_is_left_as_it_is(
     swept: Swept,
     at_home: Path,
