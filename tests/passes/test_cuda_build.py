@@ -22,6 +22,12 @@ ARCHITECTURE = Architecture(
     parameters=100_000,
 )
 OFFERED, _ = recipes_for("cuda", ARCHITECTURE)
+# One of each kind: on a GPU a census builds and runs them all.
+BUILT = [
+    recipe
+    for recipe in OFFERED
+    if recipe.name in ("cuda-int4-b32-acc0-graph", "cuda-int8-b32-acc0", "cuda-bf16")
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +37,8 @@ def executor() -> Iterator[LocalExecutor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", OFFERED, ids=lambda recipe: recipe.name)
-def test_every_recipe_for_cuda_builds_as_asked(
+@pytest.mark.parametrize("recipe", BUILT, ids=lambda recipe: recipe.name)
+def test_recipes_for_cuda_build_as_asked(
     executor: LocalExecutor, recipe: Recipe, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "built"
@@ -59,4 +65,4 @@ def test_every_recipe_for_cuda_builds_as_asked(
 def test_graphs_are_offered_beside_the_same_recipes_without_them() -> None:
     plain = {recipe.name for recipe in OFFERED if not recipe.cuda_graph}
     assert {r.name.removesuffix("-graph") for r in OFFERED if r.cuda_graph} <= plain
-    assert any(recipe.cuda_graph for recipe in OFFERED)
+    assert len(BUILT) == 3
