@@ -114,7 +114,7 @@ def _custom(name: str, answers: list[str], references: list[str]) -> list[float]
     function = _function(name)
     try:
         values = [float(value) for value in function(list(answers), list(references))]
-    except Exception as error:
+    except Exception as error:  # whatever the user's own code raises
         raise RunError(
             f"The metric {name!r} takes predictions and references, two lists of {len(answers)}"
             f" texts, and returns one number per row; it raised {type(error).__name__}"
@@ -140,7 +140,7 @@ def _function(name: str) -> CustomMetric:
     try:
         with _current_folder_on_path():
             module = importlib.import_module(module_name)
-    except Exception as error:
+    except Exception as error:  # importing runs the user's own code
         raise UsageError(
             f"--metric {name!r} cannot be imported ({type(error).__name__}: {error}); name it as"
             " package.module:function, from the current folder or what is installed."

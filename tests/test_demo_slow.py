@@ -83,9 +83,8 @@ def test_the_demo_returns_an_accurate_model_under_the_bound_in_time(
     assert [bound["verdict"] for bound in report["chosen"]["bounds"]] == ["pass"]
     accuracy = report["chosen"]["metrics"]["accuracy"]
     assert (accuracy["split"], accuracy["n"]) == ("test", 188)
-    # The bar of the project is 0.90; a slow machine trains one configuration for less than an
-    # epoch (0.85 on the validation split). The untrained model has 0.25.
-    assert accuracy["value"] >= 0.8
+    # The bar of the project is 0.90; a slow machine trains one configuration only.
+    assert accuracy["value"] >= 0.85
     assert report["baseline"]["metrics"]["accuracy"]["value"] <= 0.5
     assert any(step["kind"] == "train" for step in report["timeline"])
 
