@@ -16,6 +16,7 @@ from .account import Said, gaps, judged, normalised
 from .azure import AzureJob, azure_job
 from .data import Rows, named_data, read_rows
 from .document import read_document
+from .markers import foreign_marks, without_marks
 from .overrides import with_overrides
 from .places import found_model, looked_up
 from .rule import Verdict
@@ -184,6 +185,9 @@ def _judged(part: Part, request: OliveRequest, *, instead: str) -> Iterator[Said
             yield replace(said, verdict=Verdict.MAPPED, says=words)
         elif not instead and (missing := _missing(name, value, request)):
             yield replace(said, verdict=Verdict.REFUSED, says=missing, is_open=True)
+        elif not instead and (marks := _foreign_marks(name, value, request)):
+            words = f"{', '.join(marks)} is no token of {request.model} and is left out"
+            yield replace(said, verdict=Verdict.MAPPED, says=words)
         else:
             yield said
 
@@ -195,6 +199,13 @@ def _missing(name: str, value: Any, request: OliveRequest) -> str:
     if name == "load_kwargs.trust_remote_code" and value and not request.trust_remote_code:
         return _NO_FLAG
     return ""
+
+
+def _foreign_marks(name: str, value: Any, request: OliveRequest) -> tuple[str, ...]:
+    """Return the marks of another model's chat format in a template; ``--model`` brings them."""
+    if request.model is None or name != "pre_process.text_template":
+        return ()
+    return foreign_marks(value, request.model)
 
 
 def _config(
@@ -223,10 +234,11 @@ def _config(
         return replace(config, data="", template=""), tuple(notes)
     notes += [said for said in (defaults_said(training),) if said]
     rows, validation = _rows(training, parts.many(Section.DATA), request.path.parent)
+    marks = _foreign_marks("pre_process.text_template", rows.template, request)
     config = replace(
         config,
         data=rows.source,
-        template=rows.template,
+        template=without_marks(rows.template, marks),
         corpus=rows.corpus,
         validation_data=validation.source if validation else None,
         held_out=None if validation else training.get("eval_dataset_size"),
