@@ -41,7 +41,16 @@ def test_every_flag_of_a_run_is_a_setting_or_left_out_on_purpose() -> None:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     flags = {parameter.name for parameter in group.params}
-    left_out = {"output", "dry_run", "as_json", "debug", "version", "trust_remote_code", "help"}
+    left_out = {
+        "on",
+        "output",
+        "dry_run",
+        "as_json",
+        "debug",
+        "version",
+        "trust_remote_code",
+        "help",
+    }
     completion = {"install_completion", "show_completion"}
     assert flags - left_out - completion == set(SETTINGS)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from autotune import __version__
+from autotune.cli_azureml import add_azureml, is_job, resume_job, run_flags_elsewhere
 from autotune.cli_config import add_config
 from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
@@ -208,6 +210,10 @@ def tune(  # the flags of DESIGN.md, one argument each
         bool,
         typer.Option(help="Of qlora: round the scales too.", rich_help_panel=_TRAINING),
     ] = True,
+    on: Annotated[
+        str | None,
+        typer.Option(help="Run as a job there: azureml:COMPUTE.", rich_help_panel=_RUN),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=_MOST_SEED, help="Of everything.", rich_help_panel=_RUN)
     ] = 0,
@@ -300,6 +306,8 @@ def tune(  # the flags of DESIGN.md, one argument each
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
 
     command = ("autotune", *sys.argv[1:], *_words_of_settings(context, settings))
+    if on is not None:
+        run = partial(run_flags_elsewhere, on=on)
     raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
 
 
@@ -334,10 +342,16 @@ def resume(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
-    """Go on with an interrupted run: no finished step is done again."""
+    """Go on with an interrupted run: no finished step is done again.
+
+    Of a run that is a job of Azure ML: watch it again, and bring its result.
+    """
+    folder = find_run(run)
+    if is_job(folder):
+        raise typer.Exit(resume_job(folder, as_json=as_json))
     from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(resume_run(find_run(run), as_json=as_json))
+    raise typer.Exit(resume_run(folder, as_json=as_json))
 
 
 add_commands(app)
@@ -345,6 +359,7 @@ add_runs(app)
 add_sweep(app)
 add_config(app)
 add_olive(app)
+add_azureml(app)
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ def add_olive(app: typer.Typer) -> None:
 def run(
     config: _Config,
     *,
+    on: Annotated[str | None, typer.Option(help="Run as a job there: azureml:COMPUTE.")] = None,
     target: _Target = None,
     model: _Model = None,
     sets: _Sets = None,
@@ -76,6 +77,7 @@ def run(
     request = OliveRequest(
         path=config,
         sets=tuple(sets or ()),
+        on=on,
         target=target,
         model=model,
         is_search=search,

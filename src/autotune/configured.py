@@ -12,6 +12,7 @@ from autotune.errors import OutputError, UsageError
 from autotune.olive import OlivePlan, OliveRequest, Verdict, read_olive
 from autotune.plain import to_plain
 from autotune.progress import Progress
+from autotune.remote import run_elsewhere
 from autotune.runner import tune
 
 __all__ = ["import_configuration", "run_configuration"]
@@ -32,14 +33,9 @@ def run_configuration(
     if plan.open_points and not dry_run:
         raise UsageError(_open(plan, request))
     if plan.job is not None:
-        if not dry_run:
-            raise UsageError(
-                f"{str(request.path)!r} is for Azure ML, and this version submits no job; write"
-                " what --dry-run prints to a file for `az ml job create --file`, or run here"
-                " with --target."
-            )
-        sys.stdout.write(plan.job.text + "\n")
-        return 0
+        return run_elsewhere(
+            plan.job, output=output or plan.output, dry_run=dry_run, as_json=as_json
+        )
     config = _config(plan)
     run = tune if config.chain is not None and config.chain.is_whole else run_chain
     return run(config, output=output or plan.output, dry_run=dry_run, as_json=as_json)

@@ -14,6 +14,7 @@
         ├── MergeError             merged weights disagree with the adapter
         ├── DivergedError          a training whose loss is not finite any more
         ├── StoreError             a damaged artifact
+        ├── ServiceError           a cloud service refused, or did not answer
         └── ReplayError            a record that does not fit the run
 
 A message is rule + offending value + way out, in one or two sentences.
@@ -32,6 +33,7 @@ __all__ = [
     "OutputError",
     "ReplayError",
     "RunError",
+    "ServiceError",
     "StoreError",
     "UnitError",
     "UnsupportedRecipeError",
@@ -112,3 +114,15 @@ class StoreError(RunError):
 
 class ReplayError(RunError):
     """A recorded step that the planner would not take: other version or damaged record."""
+
+
+class ServiceError(RunError):
+    """A cloud service refused, or did not answer.
+
+    Attributes:
+        kind: ``login``, ``lost`` (worth asking again), ``absent`` or ``refused``.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind

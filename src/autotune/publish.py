@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +88,7 @@ def publish(
             for refusal in session.refused
         ),
         decision=done,
-        notes=(*notes, *_target_notes(session, events, done)),
+        notes=(*notes, *_place_notes(session), *_target_notes(session, events, done)),
     )
     report = _with_uncertainty(build_report(context, events))
     # The model first: a report must not name a folder that a full disk prevented.
@@ -124,6 +125,12 @@ def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None
         for number, row in enumerate(rows.rows)
         if right[number] == "0"
     ]
+
+
+def _place_notes(session: Session) -> tuple[str, ...]:
+    """Return where a run that was sent somewhere ran; the job is told by whoever sent it."""
+    place = os.environ.get("AUTOTUNE_PLACE")
+    return (f"Ran on {place}, a machine with {session.device}.",) if place else ()
 
 
 def _target_notes(session: Session, events: Sequence[Event], done: Done | None) -> tuple[str, ...]:

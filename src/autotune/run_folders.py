@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autotune.errors import UsageError
 
-__all__ = ["RESULTS", "RunFolder", "find_run", "is_held", "list_runs", "read_run"]
+__all__ = ["JOB", "RESULTS", "RunFolder", "find_run", "is_held", "list_runs", "read_run"]
 
 RESULTS = Path("results")
 CONFIG, REPORT, TRIALS = "run.json", "report.json", "trials.jsonl"
+JOB = "azureml.json"  # of a run that is a job of Azure ML
+# Stages of a job as states of its run.
+_STAGES = {"prepared": "unfinished", "submitted": "at Azure ML"}
 _HELD = "study.journal.held"
 # Keys that every run.json has had from the start.
 _MARKS = ("target", "model", "seed", "sampler")
@@ -31,8 +34,10 @@ class RunFolder:
         path: of the folder.
         config: content of ``run.json``.
         report: content of ``report.json``, empty where there is none that can be read.
-        state: the outcome in the report, or ``running``, ``unfinished``, ``damaged``.
+        state: the outcome in the report, or ``running``, ``unfinished``, ``damaged``; of a job
+            of Azure ML whose result is not here, ``at Azure ML``, ``failed`` or ``canceled``.
         problem: why it is damaged.
+        job: content of ``azureml.json``, empty for a run that was here all along.
     """
 
     path: Path
@@ -40,6 +45,7 @@ class RunFolder:
     report: dict[str, Any] = field(default_factory=dict)
     state: str
     problem: str = ""
+    job: dict[str, Any] = field(default_factory=dict)
 
     @property
     def created(self) -> str:
@@ -66,12 +72,22 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _config(path: Path) -> dict[str, Any] | None:
-    """Return what ``run.json`` says; None where the folder is no run."""
+    """Return what ``run.json`` says; None where the folder is no run.
+
+    A job of Azure ML that has brought nothing yet says no more than what it is.
+    """
+    found = _read(path / CONFIG)
+    if all(mark in found for mark in _MARKS):
+        return found
+    job = _read(path / JOB)
+    return {"target": job.get("target"), "model": job.get("title")} if "job" in job else None
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = _parsed((path / CONFIG).read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return found if all(mark in found for mark in _MARKS) else None
+        return {}
 
 
 def read_run(path: Path) -> RunFolder:
@@ -80,24 +96,26 @@ def read_run(path: Path) -> RunFolder:
     Raises:
         UsageError: it is no run folder.
     """
-    config = _config(path)
+    config, job = _config(path), _read(path / JOB)
     if config is None:
         raise UsageError(
             f"A run folder has a whole {CONFIG}, {str(path)!r} has none;"
             " `autotune ls` lists the runs of a folder."
         )
+    run = RunFolder(path=path, config=config, job=job, state="")
+    if (stage := job.get("stage", "done")) != "done":
+        return replace(run, state=_STAGES.get(str(stage), str(stage)))
     try:
         text = (path / REPORT).read_text(encoding="utf-8")
     except FileNotFoundError:
-        state = "running" if is_held(path) else "unfinished"
-        return RunFolder(path=path, config=config, state=state)
+        return replace(run, state="running" if is_held(path) else "unfinished")
     except (OSError, ValueError) as error:
-        return RunFolder(path=path, config=config, state="damaged", problem=f"{REPORT}: {error}")
+        return replace(run, state="damaged", problem=f"{REPORT}: {error}")
     report = _parsed(text)
     if problem := _problem(report):
-        return RunFolder(path=path, config=config, state="damaged", problem=problem)
+        return replace(run, state="damaged", problem=problem)
     state = "running" if is_held(path) else str(report.get("outcome"))
-    return RunFolder(path=path, config=config, report=report, state=state)
+    return replace(run, report=report, state=state)
 
 
 def _problem(report: dict[str, Any]) -> str:

@@ -91,6 +91,10 @@ def show_lines(run: RunFolder) -> Iterator[str]:
         yield f"Target  {report.get('device')}"
         task = _mapping(report.get("task"))
         yield f"Data    {task.get('source') or 'not named'}, {task.get('kind')}"
+    if run.job:
+        place = _mapping(run.job.get("place"))
+        workspace = _mapping(place.get("workspace")).get("workspace_name")
+        yield f"Job     {run.job.get('job')} on azureml:{place.get('compute')}, {workspace}"
     yield f"Model   {_mapping(report.get('model')).get('spec') or run.config.get('model')}"
     yield from _answer(report)
     yield from _trials(run)
@@ -160,7 +164,7 @@ def _places(run: RunFolder) -> Iterator[str]:
     for label, name in (("Model ", "model"), ("Page  ", "report.html"), ("Report", "report.json")):
         if (run.path / name).exists():
             yield f"{label}  {run.path / name}"
-    if run.state in ("unfinished", "interrupted", "failed"):
+    if run.state in ("unfinished", "interrupted", "failed", "at Azure ML", "canceled"):
         yield f"Go on   autotune resume {run.path}"
     elif run.trials() and run.state not in ("running", "damaged"):
         yield f"Another autotune export {run.path} --trial N"

@@ -19,7 +19,7 @@ from autotune.run_folders import CONFIG, is_held, read_run
 __all__ = ["Removal", "plan_removal", "remove"]
 
 _OURS = re.compile(
-    r"(run|command)\.json|identity\.json|(events|trials|mistakes)\.jsonl|report\.(json|html)"
+    r"(run|command|azureml|hardware)\.json|azureml|\.incoming|identity\.json|(events|trials|mistakes)\.jsonl|report\.(json|html)"
     r"|study\.journal(\.lock|\.held)?|logs|model|model-\d+"
 )
 

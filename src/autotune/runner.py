@@ -24,6 +24,7 @@ from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import publish
 from autotune.records import RecordShelf, RunIdentity
+from autotune.remote import check_is_here
 from autotune.reports import (
     EventLog,
     RunOutcome,
@@ -66,6 +67,7 @@ def tune(
     command: Sequence[str] | None = None,
 ) -> int:
     """Run ``config``, print the result and return the exit code; as ``run_config``."""
+    check_is_here(config)
     if dry_run:
         return _plan_only(config)
     ended = run_config(config, output=output, command=command)

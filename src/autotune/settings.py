@@ -34,7 +34,7 @@ _USUALLY_ON = ("double_quant",)
 # In the order in which they are shown.
 SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_NUMBERS, *_SWITCHES)
 # Flags of one command, and one that a file must not switch on.
-_FLAGS_ONLY = ("output", "dry_run", "json", "debug", "version", "trust_remote_code")
+_FLAGS_ONLY = ("on", "output", "dry_run", "json", "debug", "version", "trust_remote_code")
 _PREFIX = "AUTOTUNE_"
 _TRUTHS = {"true": True, "false": False}
 _NEAR = 0.8

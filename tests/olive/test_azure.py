@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from autotune.azureml import specification
 from autotune.configured import run_configuration
 from autotune.errors import UsageError
-from autotune.olive import OliveRequest, read_olive
+from autotune.olive import OlivePlan, OliveRequest, read_olive
 
 from .conftest import NEW, Read, Write
 
@@ -54,29 +55,75 @@ AZURE["input_model"]["model_path"] = {
 }
 
 
+def _job(plan: OlivePlan) -> dict[str, Any]:
+    assert plan.job is not None
+    return specification(plan.job, name="job", code=Path("code"))
+
+
+def _sets(job: dict[str, Any]) -> list[str]:
+    words = shlex.split(job["command"].partition("&&")[2])
+    return [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+
+
 def test_a_job_is_specified_with_names_alone(read: Read, tmp_path: Path) -> None:
     plan = read(AZURE, "passes.tune.r=8")
+    job = _job(plan)
     assert plan.job is not None
-    job = plan.job.specification
     assert (plan.gaps, plan.config) == ((), None)
-    assert plan.job.workspace["workspace_name"] == "space"
+    assert plan.job.place.workspace.workspace_name == "space"
     assert job["compute"] == "azureml:cluster"
     assert job["environment"]["image"] == "registry/image:1"
     assert job["inputs"]["data"]["path"] == "azureml://datastores/store/paths/moods/rows.jsonl"
     assert job["inputs"]["model"]["path"] == (
         "azureml://registries/registry/models/some-model/versions/11"
     )
-    assert job["environment_variables"] == {"AUTOTUNE_KEYVAULT": "vault"}
-    words = shlex.split(job["command"])
-    assert words[:5] == ["autotune", "run", "olive.json", "--target", "cuda"]
+    assert job["environment_variables"]["AUTOTUNE_KEYVAULT"] == "vault"
+    assert plan.job.words[:4] == ("run", "olive.json", "--target", "cuda")
+    assert "passes.tune.r=8" in _sets(job)
+    assert json.loads(plan.job.files["olive.json"]) == AZURE
     # The job's own command understands its file: what lies in Azure is replaced by inputs.
-    sets = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-    assert "passes.tune.r=8" in sets
-    (tmp_path / "${{inputs.data}}").touch()
-    inside = read(AZURE, *sets, target="cuda")
+    for place in ("inputs/data/rows.jsonl", "inputs/model/11"):
+        assert f"--input '{place}=${{{{inputs.{place.split('/')[1]}}}}}'" in job["command"]
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    inside = read(AZURE, *_sets(job), target="cuda")
     assert inside.config is not None
-    assert Path(inside.config.data).name == "${{inputs.data}}"
-    assert inside.config.model == "${{inputs.model}}"
+    assert inside.config.data == str(tmp_path / "inputs/data/rows.jsonl")
+    assert inside.config.model == str(tmp_path / "inputs/model/11")
+
+
+def test_a_configuration_for_this_machine_runs_there_with_what_lies_here(
+    read: Read, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    plan = read(NEW, on="azureml:sub/group/space/cluster@gpu", target="cuda")
+    job = _job(plan)
+    assert (job["compute"], job["resources"]) == ("azureml:cluster", {"instance_type": "gpu"})
+    paths = {name: (one["type"], one["path"]) for name, one in job["inputs"].items()}
+    assert paths == {
+        "data": ("uri_file", str(tmp_path / "rows.jsonl")),
+        "model": ("uri_folder", str(tmp_path / "model")),
+    }
+    by_system = read(NEW, on="azureml:sub/group/space/cluster")
+    assert by_system.job is not None
+    assert by_system.job.target == "cpu"
+    client = {"azureml_client": AZURE["azureml_client"]}
+    by_client = read(NEW | client, on="azureml:cluster")
+    assert by_client.job is not None
+    assert by_client.job.place.workspace.resource_group == "group"
+    with pytest.raises(UsageError, match="the runtime for cpu or cuda"):
+        read(NEW, on="azureml:sub/group/space/cluster", target="directml")
+
+
+def test_a_model_flag_is_an_input_where_it_is_no_name_of_a_hub(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "tuned").mkdir()
+    on = "azureml:sub/group/space/cluster"
+    here = _job(read(NEW, on=on, model=str(tmp_path / "tuned")))
+    assert here["inputs"]["model"]["path"] == str(tmp_path / "tuned")
+    assert "--model inputs/model/tuned" in here["command"]
+    hub = _job(read(NEW, on=on, model="owner/name"))
+    assert "model" not in hub["inputs"]
+    assert "--model owner/name" in hub["command"]
 
 
 def test_names_of_azure_may_stand_for_files_and_models(read: Read) -> None:
@@ -86,9 +133,7 @@ def test_names_of_azure_may_stand_for_files_and_models(read: Read) -> None:
         *("input_model.model_path=null", f"input_model.model_path={model}"),
         *("data_configs.moods.load.data_files=null", f"data_configs.moods.load.data_files={rows}"),
     )
-    plan = read(AZURE, *sets)
-    assert plan.job is not None
-    inputs = plan.job.specification["inputs"]
+    inputs = _job(read(AZURE, *sets))["inputs"]
     assert (inputs["model"]["path"], inputs["data"]["path"]) == (model, rows)
     with pytest.raises(UsageError, match="lies in Azure ML"):
         read(NEW, sets[1])
@@ -109,8 +154,7 @@ def test_an_environment_in_which_we_do_not_run_is_replaced(
 ) -> None:
     (tmp_path / "conda.yaml").write_text(json.dumps(content), encoding="utf-8")
     plan = read(AZURE)
-    assert plan.job is not None
-    conda = plan.job.specification["environment"]["conda_file"]
+    conda = _job(plan)["environment"]["conda_file"]
     if said:
         (note,) = plan.notes
         assert pytest.importorskip("re").search(said, note)
@@ -176,24 +220,17 @@ def test_running_here_needs_data_that_is_here(read: Read) -> None:
         read(AZURE, target="cpu", model="owner/name")
 
 
-def test_a_job_is_not_submitted(write: Write) -> None:
-    with pytest.raises(UsageError, match="this version submits no job"):
-        run_configuration(
-            OliveRequest(path=write(AZURE)), output=None, dry_run=False, as_json=False
-        )
-
-
 @pytest.mark.parametrize("name", ["lora", "qlora"])
 def test_the_tutorials_azure_files_give_jobs(name: str, cookbook: Path) -> None:
     plan = read_olive(
         OliveRequest(path=cookbook / "docs-configs" / f"olive-config-{name}-azureml.json")
     )
-    assert plan.job is not None
     assert [gap.written for gap in plan.gaps][:2] == [
         "Your Azure Subscription ID",
         "Your Azure Resource Group",
     ]
-    assert plan.job.specification["environment"]["conda_file"]["dependencies"][0] == "python=3.11"
+    conda = _job(plan)["environment"]["conda_file"]
+    assert conda["dependencies"][0] == "python=3.11"
     assert len(plan.gaps) == 9
 
 
@@ -216,8 +253,7 @@ def test_the_blocks_of_the_tutorials_text_give_a_job(cookbook: Path, tmp_path: P
     with pytest.raises(UsageError, match="a secret of a key vault"):
         read_olive(OliveRequest(path=path))
     plan = read_olive(OliveRequest(path=path, sets=("azureml_client.keyvault_name=vault",)))
-    assert plan.job is not None
-    assert plan.job.specification["inputs"]["model"]["path"] == (
+    assert _job(plan)["inputs"]["model"]["path"] == (
         "azureml://registries/azureml-msr/models/Phi-3-mini-4k-instruct/versions/11"
     )
     assert "conda.yaml lacks Python 3.11 or later (it has python=3.8.13)" in plan.notes[0]

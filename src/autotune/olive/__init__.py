@@ -7,14 +7,12 @@ imported, and no field is dropped: each stands in a table with what becomes of i
 from __future__ import annotations
 
 from .account import Said
-from .azure import AzureJob
 from .plan import OlivePlan, OliveRequest, read_olive
 from .rule import Verdict
 from .spelling import Field
 from .table import field_table
 
 __all__ = [
-    "AzureJob",
     "Field",
     "OlivePlan",
     "OliveRequest",

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotune.azureml import is_of_azure
 from autotune.chain import Corpus, Strategy
 from autotune.errors import UsageError
 
-from .places import found_file, is_of_azure
+from .places import found_file
 from .spelling import Part, nearest
 
 __all__ = ["Rows", "named_data", "read_rows"]

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autotune.azureml import is_of_azure, model_inside
 from autotune.errors import UsageError
 
-__all__ = ["found_file", "found_model", "is_of_azure", "looked_up"]
-
-
-def is_of_azure(name: str) -> bool:
-    """Whether a name is one of Azure ML's, which only a job there can read.
-
-    >>> is_of_azure("azureml://registries/azureml/models/phi/versions/1"), is_of_azure("azure/phi")
-    (True, False)
-    """
-    return name.startswith(("azureml:", "azureml://"))
+__all__ = ["found_file", "found_model", "looked_up"]
 
 
 def looked_up(name: str, folder: Path) -> Path | None:
@@ -56,15 +48,4 @@ def found_model(name: str, folder: Path) -> str:
     path = looked_up(name, folder)
     if path is None:
         return name
-    return str(_inside_mlflow(path)) if (path / "MLmodel").is_file() else str(path)
-
-
-def _inside_mlflow(folder: Path) -> Path:
-    """Return the folder with the model's files; Azure's catalogue keeps the tokenizer there."""
-    for config in sorted(folder.rglob("config.json")):
-        if (config.parent / "tokenizer.json").is_file():
-            return config.parent
-    raise UsageError(
-        f"An MLflow model holds a folder with config.json and tokenizer.json, {str(folder)!r} has"
-        " none; put the tokenizer's files beside config.json."
-    )
+    return str(model_inside(path))

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.azureml import JobRequest
 from autotune.config import OWN_DATA_BUDGET_S, RunConfig
 from autotune.constraint import Constraint
 from autotune.errors import UsageError
 from autotune.trainings import Trainings
 
 from .account import Said, gaps, judged, normalised
-from .azure import AzureJob, azure_job
+from .azure import JobFlags, job_request
 from .data import Rows, named_data, read_rows
 from .document import read_document
 from .markers import foreign_marks, without_marks
@@ -42,6 +43,7 @@ class OliveRequest:
     Attributes:
         path: the file.
         sets: ``PATH=VALUE`` of each ``--set``.
+        on: where a job runs, in the words of ``--on``; None leaves that to the system.
         target: takes the place of systems and engine; None leaves them.
         model: takes the place of the input model; None leaves it.
         is_search: values that the file fixes are where a search begins.
@@ -52,6 +54,7 @@ class OliveRequest:
 
     path: Path
     sets: tuple[str, ...] = ()
+    on: str | None = None
     target: str | None = None
     model: str | None = None
     is_search: bool = False
@@ -70,7 +73,7 @@ class OlivePlan:
         notes: what else is worth a line.
         gaps: Azure fields that still say what to write there.
         config: the run; None where fields are refused for good, or it is Azure's.
-        job: the Azure ML job; None for a run here.
+        job: what Azure ML is asked to run; None for a run here.
         output: folder of the run; None leaves it to the default.
     """
 
@@ -78,7 +81,7 @@ class OlivePlan:
     notes: tuple[str, ...] = ()
     gaps: tuple[Field, ...] = ()
     config: RunConfig | None = None
-    job: AzureJob | None = None
+    job: JobRequest | None = None
     output: Path | None = None
 
     @property
@@ -120,7 +123,7 @@ def read_olive(request: OliveRequest) -> OlivePlan:
     _check_parts(parts, request)
     engine = parts.one(Section.ENGINE)
     system = None
-    if request.target is None:
+    if request.target is None or request.on is not None:
         system = chosen_system(engine, parts.many(Section.SYSTEM))
     account = tuple(
         said
@@ -132,11 +135,29 @@ def read_olive(request: OliveRequest) -> OlivePlan:
     if plan.refused:  # a job would carry what is refused, and a token with it
         return plan
     used = [p for p in parts.all if not _instead(p, parts, system, request)]
-    if system is not None and system.get("type") == "AzureML":
-        job = azure_job(system, used, path=request.path, flags=_flags(request))
+    if _is_remote(system, request):
+        flags = JobFlags(
+            on=request.on,
+            model=request.model,
+            target=request.target or _target_there(system, engine),
+            words=_flags(request),
+        )
+        job = job_request(system, used, path=request.path, flags=flags)
         return replace(plan, gaps=tuple(gaps(used)), job=job, notes=job.notes)
     config, notes = _config(parts, request, system)
     return replace(plan, config=config, notes=notes)
+
+
+def _is_remote(system: Part | None, request: OliveRequest) -> bool:
+    """Whether the run is a job of Azure ML."""
+    return request.on is not None or (system is not None and system.get("type") == "AzureML")
+
+
+def _target_there(system: Part | None, engine: Part | None) -> str:
+    """Return the target of a job; a system of Azure ML's that says nothing has a GPU."""
+    if system is None or not any(name.startswith("accelerators.") for name in system.fields):
+        return "cuda"
+    return target_of(system, engine)
 
 
 def _check_parts(parts: _Parts, request: OliveRequest) -> None:
@@ -155,13 +176,13 @@ def _check_parts(parts: _Parts, request: OliveRequest) -> None:
 def _instead(part: Part, parts: _Parts, system: Part | None, request: OliveRequest) -> str:
     """Return what takes the place of a part, or an empty string where it counts."""
     if part.section is Section.SYSTEM:
-        if request.target is not None:
+        if request.target is not None and request.on is None:
             return f"--target {request.target} takes its place"
         if system is not None and part.name != system.name:
             return f"not used: the run is on {system.name!r}"
     if part.section is Section.MODEL and request.model is not None:
         return f"--model {request.model} takes its place"
-    if part.section is Section.CLIENT and (system is None or system.get("type") != "AzureML"):
+    if part.section is Section.CLIENT and not _is_remote(system, request):
         return "not used: the run is on no system of the type AzureML"
     if part.section is Section.DATA:
         training = trained_by(parts.many(Section.PASS))
@@ -272,7 +293,6 @@ def _flags(request: OliveRequest) -> list[str]:
     """Return the words of the command that a job repeats."""
     words = [word for text in request.sets for word in ("--set", text)]
     words += [word for bound in request.constraints for word in ("--constraint", str(bound))]
-    words += ["--model", request.model] if request.model else []
     words += ["--search"] if request.is_search else []
     words += ["--budget", f"{request.budget_s:g}s"] if request.budget_s else []
     words += ["--trials", str(request.max_trials)] if request.max_trials else []
