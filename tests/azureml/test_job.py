@@ -61,7 +61,9 @@ def test_a_run_is_handed_over_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert job.main([*words, "--", "resume", "run"]) == 0
     manifest = Manifest.read((tmp_path / "result" / MANIFEST).read_bytes())
     assert manifest.exit_code == 1
-    assert set(manifest.files) == {"run.json", COMMAND, "place", "hardware.json"}
+    assert set(manifest.files) == {
+        *("run.json", COMMAND, "place", "hardware.json", "logs/hardware.log")
+    }
     for name, file in manifest.files.items():
         path = tmp_path / "result" / name
         assert (path.stat().st_size, file_digest(path)) == (file.size, file.sha256)

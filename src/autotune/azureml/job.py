@@ -18,6 +18,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         words = [*words, "--output", _RUN]
     code = _autotune(words, environment)
-    _take_hardware_report(words, environment)
+    if code in _RESULTS:
+        _take_hardware_report(words, environment)
     _hand_over(Path(_RUN), asked.result, exit_code=code)
     return 0 if code in _RESULTS else code
 
@@ -104,22 +106,28 @@ def _prepare(folder: Path) -> None:
     shutil.copy(COMMAND, folder / COMMAND)
 
 
-def _autotune(words: Sequence[str], environment: Mapping[str, str]) -> int:
+def _autotune(
+    words: Sequence[str], environment: Mapping[str, str], *, log: Path | None = None
+) -> int:
+    """Run a command of autotune and return its exit code; what it prints goes to ``log``."""
     command = [sys.executable, "-m", "autotune", *words]
-    return subprocess.run(command, check=False, env=dict(environment)).returncode
+    with ExitStack() as until_end:
+        stream = until_end.enter_context(log.open("wb")) if log else None
+        return subprocess.run(
+            command, check=False, env=dict(environment), stdout=stream, stderr=stream
+        ).returncode
 
 
 def _take_hardware_report(words: Sequence[str], environment: Mapping[str, str]) -> None:
     """Put this machine's report beside the run's; a run without it is a result still."""
     folder = Path(_RUN)
-    if not folder.is_dir():
-        return
-    target = "auto"
     if "--target" in words:
         target = words[list(words).index("--target") + 1]
-    elif (folder / "run.json").exists():
+    else:
         target = RunConfig.load(folder / "run.json").target
-    _autotune(["hardware", "--target", target, "--output", str(folder / _HARDWARE)], environment)
+    asked = ["hardware", "--target", target, "--output", str(folder / _HARDWARE)]
+    (folder / "logs").mkdir(exist_ok=True)
+    _autotune(asked, environment, log=folder / "logs" / "hardware.log")
 
 
 def _hand_over(folder: Path, result: Path, *, exit_code: int) -> None:
