@@ -61,7 +61,7 @@ from .measure_report import (
 )
 from .mistakes import MISTAKES_FILE, Mistake, read_mistakes, write_mistakes
 from .model_card import model_card
-from .model_folder import DecisionRule, ModelDescription, load_model
+from .model_folder import DecisionRule, ModelDescription, ShippedTask, load_model
 from .model_records import EvalResults, Provenance, eval_results, provenance
 from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
@@ -149,6 +149,7 @@ __all__ = [
     "RunContext",
     "RunOutcome",
     "RunReport",
+    "ShippedTask",
     "SweepReport",
     "SweepTable",
     "TaskFacts",

@@ -216,7 +216,7 @@ def test_every_dependency_of_an_ordinary_installation_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = {_distribution(line): line for line in lines if line and not line.startswith("#")}
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in pins.values())
-    wanted = _requirements("train", "cpu", "test", "dev", "dashboard") - {"pip"}
+    wanted = _requirements("train", "cpu", "test", "dev", "dashboard", "serve") - {"pip"}
     assert sorted(wanted - set(pins)) == []
 
 
