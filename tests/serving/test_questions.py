@@ -156,6 +156,7 @@ def test_a_model_is_found_in_its_folder_or_its_run(classifier: Path, tmp_path: P
         open_model(classifier, target="cuda")
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_a_line_for_each_of_its_lines(
     classifier: Path, run_py: Callable[[Path, list[list[list[str]]]], list[str]]
 ) -> None:

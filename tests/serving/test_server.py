@@ -178,6 +178,7 @@ def test_what_is_no_request_is_refused_in_the_same_shape(text_server: Server) ->
     assert (found, "names 'evil.example'" in reply["error"]["message"]) == (403, True)
 
 
+@pytest.mark.slow
 def test_questions_are_answered_in_turn_and_one_that_nobody_waits_for_is_dropped(
     text_server: Server,
 ) -> None:
