@@ -40,6 +40,7 @@ adapters = st.builds(
     schedule=st.sampled_from(["cosine", "linear", "constant"]),
     steps=st.none() | st.integers(1, 10_000),
     clip_norm=st.none() | floats,
+    layers=st.none() | st.integers(1, 40),
 )
 int4_recipes = st.builds(
     Recipe,
@@ -143,6 +144,10 @@ def test_proposed_recipes_have_names_of_their_own(provider: str) -> None:
         ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
         ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
         ({"merge_base": "dequantized"}, "is for method 'qlora' only; use 'full'"),
+        ({"method": "qat-lora"}, "'qat-lora' needs a quantiser .* with quantiser None"),
+        ({"method": "qat-lora", "quantiser": ""}, "'qat-lora' needs a quantiser"),
+        ({"quantiser": "int4-b32"}, "no other method has one, got method 'lora' with .*int4-b32"),
+        ({"layers": 0}, "layers must be finite and greater than zero, got 0"),
     ],
 )
 def test_an_adapter_config_out_of_range_is_refused(fields: dict[str, object], rule: str) -> None:
@@ -197,6 +202,56 @@ def test_a_candidate_is_named_by_training_and_recipe() -> None:
     assert third.name == f"{adapter.name}@0.33/cpu-fp32"
     assert full.name == f"{adapter.name}/cpu-fp32"
     assert adapter.name.startswith("lora-r8-a2-lr0.001-")
+
+
+INT4 = Recipe(
+    provider="cpu",
+    precision=Precision.INT4,
+    block_size=32,
+    algorithm=Algorithm.DEFAULT,
+    accuracy_level=4,
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "quantiser"),
+    [
+        ({}, "int4-b32"),
+        ({"block_size": 128, "algorithm": Algorithm.K_QUANT}, "int4-b128-k_quant"),
+        ({"precision": Precision.INT8, "algorithm": None}, "int8-b32"),
+        # None of these moves a rounded weight.
+        ({"provider": "cuda", "cuda_graph": True, "activations": Precision.BF16}, "int4-b32"),
+        ({"accuracy_level": 1, "prune_lm_head": False, "layers": 20}, "int4-b32"),
+    ],
+)
+def test_recipes_of_one_rounding_share_a_quantiser(changed: dict[str, Any], quantiser: str) -> None:
+    assert dataclasses.replace(INT4, **changed).quantiser == quantiser
+    assert RECIPE.quantiser is None
+
+
+def test_an_adapter_serves_recipes_of_its_depth_whatever_their_quantiser() -> None:
+    full, cut = AdapterConfig(), AdapterConfig(layers=20)
+    cut_recipe = dataclasses.replace(RECIPE, layers=20)
+    assert full.serves(RECIPE)
+    assert full.serves(INT4)
+    assert not full.serves(cut_recipe)
+    assert cut.serves(cut_recipe)
+    assert not cut.serves(RECIPE)
+    assert AdapterConfig(method="qat-lora", quantiser="int4-b32").serves(RECIPE)
+    with pytest.raises(UsageError, match=r"that it was trained at, got layers 20 .*cpu-fp32"):
+        Candidate(adapter=cut, fraction=1, recipe=RECIPE)
+    assert Candidate(adapter=cut, fraction=1, recipe=cut_recipe).recipe == cut_recipe
+
+
+def test_a_name_shows_the_quantiser_in_training_and_the_depth() -> None:
+    aware = AdapterConfig(method="qat-lora", quantiser="int4-b32-k_quant", layers=20)
+    assert aware.name.startswith("qat-lora-int4-b32-k_quant-l20-r16-a2-lr0.001-")
+    assert AdapterConfig(layers=20).name.startswith("lora-l20-r16-")
+
+
+def test_a_recipe_keeps_at_least_one_layer() -> None:
+    with pytest.raises(UsageError, match="layers must be at least 1, got 0"):
+        dataclasses.replace(RECIPE, layers=0)
 
 
 def test_a_config_has_the_name_that_it_had_before_there_were_more_options() -> None:

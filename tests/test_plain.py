@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,8 +33,12 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 positive = st.floats(min_value=1e-9, max_value=1e9)
 words = st.text(max_size=12)
 adapters = st.builds(
-    AdapterConfig, rank=st.integers(1, 256), learning_rate=positive, epochs=positive
-)
+    AdapterConfig,
+    rank=st.integers(1, 256),
+    learning_rate=positive,
+    epochs=positive,
+    layers=st.none() | st.integers(1, 40),
+) | st.builds(AdapterConfig, method=st.just("qat-lora"), quantiser=st.just("int4-b32"))
 floats = st.sampled_from([Precision.FP32, Precision.FP16, Precision.BF16])
 recipes = st.builds(
     Recipe,
@@ -50,7 +55,14 @@ recipes = st.builds(
 )
 candidates = st.one_of(
     st.builds(Candidate, adapter=st.none(), fraction=st.just(0.0), recipe=recipes),
-    st.builds(Candidate, adapter=adapters, fraction=st.floats(0.01, 1), recipe=recipes),
+    st.builds(
+        lambda adapter, fraction, recipe: Candidate(
+            adapter=adapter, fraction=fraction, recipe=replace(recipe, layers=adapter.layers)
+        ),
+        adapters,
+        st.floats(0.01, 1),
+        recipes,
+    ),
 )
 measurements = st.builds(
     Measurement,

@@ -55,7 +55,7 @@ _QUANTISER_OPTIONS: Mapping[Precision, tuple[str, ...]] = {
     Precision.INT4: ("block_size", "algorithm", "accuracy_level"),
 }
 
-Method = Literal["lora", "qlora"]
+Method = Literal["lora", "qlora", "qat-lora"]
 MergeBase = Literal["full", "dequantized"]
 Schedule = Literal["cosine", "linear", "constant"]
 # Parts of a decoder layer; names of layers stand beside them.
@@ -104,15 +104,27 @@ class Recipe:
                     f"A recipe in {self.precision} {rule} {option}, got {value};"
                     f" its options are: {', '.join(wanted) or 'none'}."
                 )
+        if self.layers is not None and self.layers < 1:
+            raise UsageError(f"layers must be at least 1, got {self.layers!r}.")
+
+    @property
+    def quantiser(self) -> str | None:
+        """Name of the grid that weights are rounded to, None where they are not quantised.
+
+        Recipes of one quantiser round the same weights to the same values, on whatever
+        provider and however the rounded weights are multiplied.
+        """
+        if self.block_size is None:
+            return None
+        parts = [self.precision.value, f"b{self.block_size}"]
+        if self.algorithm not in (None, Algorithm.DEFAULT):
+            parts.append(str(self.algorithm))
+        return "-".join(parts)
 
     @property
     def name(self) -> str:
         """Short unique name; values that every recipe has by default are left out."""
-        parts = [self.provider, self.precision.value]
-        if self.block_size is not None:
-            parts.append(f"b{self.block_size}")
-        if self.algorithm not in (None, Algorithm.DEFAULT):
-            parts.append(str(self.algorithm))
+        parts = [self.provider, self.quantiser or self.precision.value]
         if self.accuracy_level not in (None, 4):
             parts.append(f"acc{self.accuracy_level}")
         if not self.prune_lm_head:
@@ -131,7 +143,8 @@ class AdapterConfig:
     """How a model is trained.
 
     Attributes:
-        method: ``lora`` or ``qlora`` (4-bit base while training).
+        method: ``lora``, ``qlora`` (4-bit base while training) or ``qat-lora`` (the merged
+            weights are rounded as in the built model while training).
         rank: LoRA rank, at least 1.
         alpha_ratio: lora_alpha / rank, greater than zero; alpha alone is redundant
             with the learning rate (facts on LoRA priors), the ratio is not.
@@ -154,6 +167,9 @@ class AdapterConfig:
         steps: optimiser steps at fidelity 1, at least 1; None follows from ``epochs``.
         clip_norm: gradients are scaled down to this norm, greater than zero; None leaves
             them.
+        quantiser: what rounds the weights while training, as ``Recipe.quantiser`` spells
+            it; for qat-lora, which needs it.
+        layers: decoder layers of the model that is trained, at least 1; None is all.
     """
 
     method: Method = "lora"
@@ -173,12 +189,15 @@ class AdapterConfig:
     schedule: Schedule = "cosine"
     steps: int | None = None
     clip_norm: float | None = 1.0
+    quantiser: str | None = None
+    layers: int | None = None
 
     def __post_init__(self) -> None:
-        positive = ("rank", "alpha_ratio", "learning_rate", "epochs", "batch_size", "steps")
-        for field in (*positive, "clip_norm"):
+        positive = ("rank", "alpha_ratio", "learning_rate", "epochs", "batch_size")
+        optional = ("steps", "clip_norm", "layers")
+        for field in (*positive, *optional):
             value = getattr(self, field)
-            if value is None and field in ("steps", "clip_norm"):
+            if value is None and field in optional:
                 continue
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{field} must be finite and greater than zero, got {value!r}.")
@@ -190,6 +209,11 @@ class AdapterConfig:
             raise UsageError("merge_base 'dequantized' is for method 'qlora' only; use 'full'.")
         if not self.double_quant and self.method != "qlora":
             raise UsageError("double_quant off is for method 'qlora' only; leave it on.")
+        if bool(self.quantiser) != (self.method == "qat-lora"):
+            raise UsageError(
+                "Method 'qat-lora' needs a quantiser ('int4-b32') and no other method has one,"
+                f" got method {self.method!r} with quantiser {self.quantiser!r}."
+            )
         names = self.target_modules.split("+")
         if not all(names) or len(set(names)) < len(names):
             raise UsageError(
@@ -205,12 +229,18 @@ class AdapterConfig:
         added = {name: plain.pop(name) for name in _ADDED}
         usual = {field.name: field.default for field in fields(self)}
         plain |= {name: value for name, value in added.items() if value != usual[name]}
-        rest = digest(plain)[:6]
-        return f"{self.method}-r{self.rank}-a{self.alpha_ratio:g}-lr{self.learning_rate:.3g}-{rest}"
+        method = self.method if self.quantiser is None else f"{self.method}-{self.quantiser}"
+        depth = "" if self.layers is None else f"-l{self.layers}"
+        shown = f"{method}{depth}-r{self.rank}-a{self.alpha_ratio:g}-lr{self.learning_rate:.3g}"
+        return f"{shown}-{digest(plain)[:6]}"
+
+    def serves(self, recipe: Recipe) -> bool:
+        """Return whether a model that was trained so can be built with ``recipe``."""
+        return self.layers == recipe.layers
 
 
 # Fields that came after the first records.
-_ADDED = ("rslora", "double_quant", "schedule", "steps", "clip_norm")
+_ADDED = ("rslora", "double_quant", "schedule", "steps", "clip_norm", "quantiser", "layers")
 
 UNTRAINED = "untrained"
 
@@ -234,6 +264,11 @@ class Candidate:
             raise UsageError("fraction is 0 for the untrained model and above 0 for an adapter.")
         if not 0 <= self.fraction <= 1:
             raise UsageError(f"fraction must be in [0, 1], got {self.fraction!r}.")
+        if self.adapter is not None and not self.adapter.serves(self.recipe):
+            raise UsageError(
+                "An adapter is built with recipes of the depth that it was trained at, got"
+                f" layers {self.adapter.layers!r} for recipe {self.recipe.name!r}."
+            )
 
     @property
     def training(self) -> str:
