@@ -160,7 +160,7 @@ def test_a_model_is_found_in_its_folder_or_its_run(classifier: Path, tmp_path: P
 def test_a_pipe_gets_a_line_for_each_of_its_lines(
     classifier: Path, run_py: Callable[[Path, list[list[list[str]]]], list[str]]
 ) -> None:
-    phrases = ["dark house", "fear and fear and fear"]
+    phrases = ["dark house", "", "fear and fear and fear"]
     done = subprocess.run(
         [sys.executable, "-m", "autotune", "chat", str(classifier)],
         input="\n".join(phrases),
@@ -168,5 +168,6 @@ def test_a_pipe_gets_a_line_for_each_of_its_lines(
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == run_py(classifier, [[[phrase]] for phrase in phrases])
+    first, second = run_py(classifier, [[[phrase]] for phrase in phrases if phrase])
+    assert done.stdout.splitlines() == [first, "", second]
     assert done.stderr == ""

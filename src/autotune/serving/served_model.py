@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autotune.errors import ModelSourceError, UsageError
+from autotune.errors import DataError, ModelSourceError, UsageError
 from autotune.measured_folder import ModelFolder, open_folder
 from autotune.reports import ModelDescription, ShippedTask
 from autotune.run_folders import RESULTS, find_run, read_run
@@ -67,7 +67,7 @@ class Conversation:
         """Return that of a model folder; None where it has no chat template.
 
         Raises:
-            DataError: jinja2 is not installed.
+            UsageError: jinja2 is not installed.
         """
         from tokenizers import Tokenizer  # noqa: PLC0415 - only chats need it
 
@@ -75,6 +75,11 @@ class Conversation:
             template = ChatTemplate.load(folder.path)
         except ModelSourceError:
             return None
+        except DataError as error:
+            raise UsageError(
+                f"{str(folder.path)!r} is asked in its chat template, for which jinja2 is needed:"
+                ' pip install "autotune-slm[serve]".'
+            ) from error
         file = folder.path / "tokenizer.json"
         if not file.is_file():  # no way to know what is added: taken as it is written
             return cls(template=template)
@@ -175,9 +180,8 @@ def open_model(path: Path, *, target: str | None = None) -> ServedModel:
 
     Raises:
         ModelSourceError: no model folder.
-        UsageError: a damaged autotune.json, or an unknown target.
+        UsageError: a damaged autotune.json, an unknown target, or a chat without jinja2.
         StoreError: a file differs from SHA256SUMS.
-        DataError: the model is asked in a chat template and jinja2 is not installed.
     """
     folder = open_folder(path)
     built_for = folder.description.recipe.provider if folder.description else "cpu"

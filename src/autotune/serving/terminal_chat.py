@@ -24,6 +24,7 @@ from .served_model import ServedModel, open_model
 __all__ = ["chat"]
 
 _FRESH = "/new"
+_INTERRUPTED = 130
 Read = Callable[[str], str]
 
 
@@ -50,8 +51,12 @@ def chat(folder: Path, *, target: str | None, sampling: Sampling) -> None:
             if is_terminal:
                 _say(f"{model.name}: loaded in {loaded.load_s:.1f} s on {loaded.device_type}.")
                 _say(_how(model))
-            with contextlib.suppress(EOFError, KeyboardInterrupt):
+            with contextlib.suppress(EOFError):
                 talk.go_on(_prompted if is_terminal else _piped, is_terminal=is_terminal)
+        except KeyboardInterrupt:
+            if not is_terminal:
+                raise typer.Exit(_INTERRUPTED) from None
+            _say("")
         finally:
             runner.run(engine.close())
 
@@ -103,16 +108,27 @@ class _Talk:
             try:
                 question, turns = self._next(read)
                 if question is None:
+                    if not is_terminal:  # lines of answers stay beside those of questions
+                        sys.stdout.write("\n")
                     continue
-                text = self.runner.run(self._answer(question, tells=is_terminal))
-                remembers = self.model.conversation is not None
-                self.turns = (*turns, Message(role="assistant", content=text)) if remembers else ()
+                text = self._answered(question, is_terminal=is_terminal)
+                is_remembered = is_terminal and self.model.conversation is not None
+                if text is not None and is_remembered:
+                    self.turns = (*turns, Message(role="assistant", content=text))
             except (QuestionError, RefusedQuestionError, DataError, WorkerError) as error:
                 if not is_terminal:
                     raise
                 _say(str(error))
-            except asyncio.CancelledError:
-                _say("")
+
+    def _answered(self, question: Question, *, is_terminal: bool) -> str | None:
+        """Answer and return the text; None where Ctrl-C ended it at a terminal."""
+        try:
+            return self.runner.run(self._answer(question, tells=is_terminal))
+        except KeyboardInterrupt:  # the runner has cancelled the answer
+            if not is_terminal:
+                raise
+            _say("\n  [ended]")
+            return None
 
     def _next(self, read: Read) -> tuple[Question | None, tuple[Message, ...]]:
         task = self.model.task
