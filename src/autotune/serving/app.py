@@ -27,6 +27,7 @@ from .served_model import ServedModel
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["make_app"]
@@ -106,13 +107,13 @@ def _check_host(request: Request, hosts: Collection[str]) -> None:
         )
 
 
-def _json(body: dict[str, Any], *, status: int = 200) -> ASGIApp:
+def _json(body: dict[str, Any], *, status: int = 200) -> Response:
     from starlette.responses import JSONResponse  # noqa: PLC0415 - an extra
 
     return JSONResponse(body, status_code=status)
 
 
-async def _not_found(request: Request, error: Exception) -> ASGIApp:
+async def _not_found(request: Request, error: Exception) -> Response:
     """Answer an unknown path or method."""
     status = getattr(error, "status_code", 404)
     paths = "/v1/models, /v1/completions and /v1/chat/completions"

@@ -8,6 +8,7 @@ before its next token. ``engine.py`` is the other side of this protocol.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -210,7 +211,7 @@ def main() -> None:
         asked = inbox.next()
         number, tell = asked["id"], _speaker(out, id=asked["id"])
         try:
-            answer(model, asked, lambda number=number: inbox.is_cancelled(number), tell)
+            answer(model, asked, functools.partial(inbox.is_cancelled, number), tell)
         except script.RefusedError as error:
             tell(error={"kind": error.kind, "message": str(error)})
         inbox.forget(number)
