@@ -5,6 +5,7 @@ from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
 from .finetune import FinetunePass
 from .gguf import ImportGguf
+from .grids import Grid, has_grid
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .module_roles import translated
@@ -23,6 +24,7 @@ __all__ = [
     "BuildPass",
     "FileEntry",
     "FinetunePass",
+    "Grid",
     "ImportGguf",
     "Manifest",
     "MergePass",
@@ -37,6 +39,7 @@ __all__ = [
     "content_digest",
     "default_root",
     "folder_artifact",
+    "has_grid",
     "layer_names",
     "parse_wheel_spec",
     "pass_class",

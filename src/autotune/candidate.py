@@ -153,7 +153,7 @@ class AdapterConfig:
             where ``steps`` are given.
         batch_size: examples per optimiser step.
         warmup: share of all steps with a rising learning rate, in [0, 1).
-        dropout: LoRA dropout, in [0, 1).
+        dropout: LoRA dropout, in [0, 1); 0 with qat-lora.
         weight_decay: AdamW's.
         target_modules: which linear layers get an adapter: ``all-linear``, ``attention``,
             ``mlp``, or names of layers joined by ``+`` (``q_proj+v_proj``).
@@ -213,6 +213,11 @@ class AdapterConfig:
             raise UsageError(
                 "Method 'qat-lora' needs a quantiser ('int4-b32') and no other method has one,"
                 f" got method {self.method!r} with quantiser {self.quantiser!r}."
+            )
+        if self.quantiser and self.dropout:
+            raise UsageError(
+                "Method 'qat-lora' rounds base and adapter as one weight, from which no input of"
+                f" the adapter can be dropped; use dropout 0, got {self.dropout!r}."
             )
         names = self.target_modules.split("+")
         if not all(names) or len(set(names)) < len(names):
