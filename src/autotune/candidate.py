@@ -205,6 +205,16 @@ class AdapterConfig:
             value = getattr(self, field)
             if not 0 <= value < 1:
                 raise UsageError(f"{field} must be in [0, 1), got {value!r}.")
+        self._check_method()
+        names = self.target_modules.split("+")
+        if not all(names) or len(set(names)) < len(names):
+            raise UsageError(
+                "target_modules are distinct names joined by '+', or one of"
+                f" {', '.join(PARTS)}; got {self.target_modules!r}."
+            )
+
+    def _check_method(self) -> None:
+        """Raise ``UsageError`` for options that belong to another method."""
         if self.merge_base == "dequantized" and self.method != "qlora":
             raise UsageError("merge_base 'dequantized' is for method 'qlora' only; use 'full'.")
         if not self.double_quant and self.method != "qlora":
@@ -218,12 +228,6 @@ class AdapterConfig:
             raise UsageError(
                 "Method 'qat-lora' rounds base and adapter as one weight, from which no input of"
                 f" the adapter can be dropped; use dropout 0, got {self.dropout!r}."
-            )
-        names = self.target_modules.split("+")
-        if not all(names) or len(set(names)) < len(names):
-            raise UsageError(
-                "target_modules are distinct names joined by '+', or one of"
-                f" {', '.join(PARTS)}; got {self.target_modules!r}."
             )
 
     @property

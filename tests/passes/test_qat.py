@@ -135,8 +135,9 @@ def test_a_training_in_two_parts_equals_one_in_a_single_run_bit_by_bit(
     assert first == second
 
 
+@pytest.mark.usefixtures("device")
 def test_layers_without_an_adapter_are_rounded_once_and_given_back(
-    inputs: dict[str, Path], device: str
+    inputs: dict[str, Path],
 ) -> None:
     used = compute.training_compute()
     base = base_model.training_base(inputs["model"], "qat-lora", used)
