@@ -69,10 +69,10 @@ class FinetunePass:
             the summed negative log-likelihood of their answer tokens, nats, with qat-lora of
             the rounded weights; None without probe rows), ``probe_rows``, ``dtype`` with
             ``dtype_reason``, ``device`` with its ``device_model``, ``threads``,
-            ``rows_at_once`` and ``checkpointing`` with ``fit_reason``, ``not_repeatable`` (why equal trainings may differ in the last
-            bits here; empty where they do not), ``replayed_shapes`` (recordings of a GPU's
-            work) with ``not_replayed`` (why there are none), ``parameters`` (trained) and
-            ``seconds`` per part.
+            ``rows_at_once`` and ``checkpointing`` with ``fit_reason``, ``not_repeatable``
+            (why equal trainings may differ in the last bits here; empty where they do not),
+            ``replayed_shapes`` (recordings of a GPU's work) with ``not_replayed`` (why there
+            are none), ``parameters`` (trained) and ``seconds`` per part.
 
         Raises:
             DivergedError: the loss is not finite.
