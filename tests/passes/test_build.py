@@ -146,7 +146,8 @@ def weight_of(modules: dict[str, Any], node: str) -> torch.Tensor:
         return modules["lm_head"].weight.detach()
     packed = ("q_proj", "k_proj", "v_proj") if path.endswith("qkv_proj") else ("",)
     names = [path.removesuffix("qkv_proj") + part for part in packed]
-    return torch.cat([modules[name].weight.detach() for name in names])
+    joined: torch.Tensor = torch.cat([modules[name].weight.detach() for name in names])
+    return joined
 
 
 def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:
