@@ -166,8 +166,9 @@ def share_groups(model: nn.Module, size: int) -> None:
         if ".lora_A." in name:
             first = weight.data.view(len(weight), -1, size)[..., :1]
             weight.data.copy_(first.expand(-1, -1, size).reshape(weight.shape))
-            # torch leaves it untyped.
-            weight.register_hook(lambda gradient: _averaged(gradient, size))  # type: ignore[no-untyped-call]
+            weight.register_hook(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                lambda gradient: _averaged(gradient, size)
+            )
 
 
 def _averaged(gradient: torch.Tensor, size: int) -> torch.Tensor:
