@@ -36,6 +36,7 @@ HEAVY = (
 # Modules that only workers import; each is about tensors or graphs throughout.
 WORKER_ONLY = {
     "autotune.passes.answer_loss": "a loss over torch tensors",
+    "autotune.passes.attention": "attention that transformers models call",
     "autotune.passes.base_model": "torch modules with the weights of a checkpoint",
     "autotune.passes.compute": "times and names what torch computes in",
     "autotune.passes.cutting": "moves torch tensors between safetensors files",
