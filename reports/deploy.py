@@ -16,18 +16,20 @@ from autotune.errors import RunError
 from autotune.plain import to_plain
 
 from .durable import whole_folder, write_json_atomic
+from .hardware_report import HardwareReport
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, describe_model
 from .model_records import eval_results, provenance
 from .run_report import RunReport
 from .sums import write_sums
 
-__all__ = ["RUN_SCRIPT", "place_built", "write_model_folder"]
+__all__ = ["HARDWARE_FILE", "RUN_SCRIPT", "place_built", "write_model_folder"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 RUN_SCRIPT = _TEMPLATES / "run.py.txt"
 # Options come with the question, and are scored whole.
 _CHOICE_SCRIPT = _TEMPLATES / "run_choice.py.txt"
+HARDWARE_FILE = "hardware.json"
 _STORE_MANIFEST = "manifest.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _LEAST_LINKED_BYTES = 1 << 20
@@ -41,6 +43,7 @@ def write_model_folder(
     rule: DecisionRule,
     report: RunReport,
     license_path: Path | None = None,
+    hardware: HardwareReport | None = None,
 ) -> ModelDescription:
     """Write the deploy folder of the model that ``report`` chose; return its description.
 
@@ -51,6 +54,7 @@ def write_model_folder(
         rule: how a prompt is made and an answer decided.
         report: of the run.
         license_path: licence text of the base model, copied as LICENSE.
+        hardware: of the machine that the model was chosen for, written as hardware.json.
 
     Raises:
         OutputError: the folder exists, or the disk is full or cannot be written.
@@ -61,7 +65,11 @@ def write_model_folder(
         description = describe_model(rule, report)
         place_built(built_dir, folder)
         _copy_adapter(adapter_dir, folder / "adapter", base_model=report.model.spec)
-        _describe(folder, description, report, license_path)
+        if license_path is not None:
+            _copy(license_path, folder / "LICENSE")
+        if hardware is not None:
+            write_json_atomic(folder / HARDWARE_FILE, to_plain(hardware))
+        _describe(folder, description, report)
     return description
 
 
@@ -125,12 +133,8 @@ def _copy_adapter(adapter_dir: Path | None, folder: Path, *, base_model: str) ->
     write_json_atomic(folder / _ADAPTER_CONFIG, config)
 
 
-def _describe(
-    folder: Path, description: ModelDescription, report: RunReport, license_path: Path | None
-) -> None:
+def _describe(folder: Path, description: ModelDescription, report: RunReport) -> None:
     """Write everything that is about the model, and last the sums of all files."""
-    if license_path is not None:
-        _copy(license_path, folder / "LICENSE")
     write_json_atomic(folder / "autotune.json", to_plain(description))
     write_json_atomic(folder / "eval_results.json", to_plain(eval_results(report)))
     write_json_atomic(folder / "provenance.json", to_plain(provenance(report)))
