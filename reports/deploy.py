@@ -16,18 +16,20 @@ from autotune.errors import RunError
 from autotune.plain import to_plain
 
 from .durable import whole_folder, write_json_atomic
+from .hardware_report import HardwareReport
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, describe_model
 from .model_records import eval_results, provenance
 from .run_report import LayersKept, RunReport
 from .sums import write_sums
 
-__all__ = ["RUN_SCRIPT", "place_built", "write_model_folder"]
+__all__ = ["HARDWARE_FILE", "RUN_SCRIPT", "place_built", "write_model_folder"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 RUN_SCRIPT = _TEMPLATES / "run.py.txt"
 # Options come with the question, and are scored whole.
 _CHOICE_SCRIPT = _TEMPLATES / "run_choice.py.txt"
+HARDWARE_FILE = "hardware.json"
 _STORE_MANIFEST = "manifest.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _LEAST_LINKED_BYTES = 1 << 20
@@ -42,6 +44,7 @@ def write_model_folder(
     report: RunReport,
     license_path: Path | None = None,
     layers_kept: LayersKept | None = None,
+    hardware: HardwareReport | None = None,
 ) -> ModelDescription:
     """Write the deploy folder of the model that ``report`` chose; return its description.
 
@@ -53,6 +56,7 @@ def write_model_folder(
         report: of the run.
         license_path: licence text of the base model, copied as LICENSE.
         layers_kept: which layers of the base model it has, None for all.
+        hardware: of the machine that the model was chosen for, written as hardware.json.
 
     Raises:
         OutputError: the folder exists, or the disk is full or cannot be written.
@@ -63,13 +67,13 @@ def write_model_folder(
         description = describe_model(rule, report, layers_kept)
         place_built(built_dir, folder)
         if adapter_dir is not None:
-            _copy_adapter(
-                adapter_dir,
-                folder / "adapter",
-                base_model=report.model.spec,
-                layers_kept=layers_kept,
-            )
-        _describe(folder, description, report, license_path)
+            base = report.model.spec
+            _copy_adapter(adapter_dir, folder / "adapter", base_model=base, layers_kept=layers_kept)
+        if license_path is not None:
+            _copy(license_path, folder / "LICENSE")
+        if hardware is not None:
+            write_json_atomic(folder / HARDWARE_FILE, to_plain(hardware))
+        _describe(folder, description, report)
     return description
 
 
@@ -139,12 +143,8 @@ def _copy_adapter(
         write_json_atomic(folder / "base_layers.json", to_plain(layers_kept))
 
 
-def _describe(
-    folder: Path, description: ModelDescription, report: RunReport, license_path: Path | None
-) -> None:
+def _describe(folder: Path, description: ModelDescription, report: RunReport) -> None:
     """Write everything that is about the model, and last the sums of all files."""
-    if license_path is not None:
-        _copy(license_path, folder / "LICENSE")
     write_json_atomic(folder / "autotune.json", to_plain(description))
     write_json_atomic(folder / "eval_results.json", to_plain(eval_results(report)))
     made = provenance(report, description.layers_kept)

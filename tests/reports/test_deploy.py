@@ -19,11 +19,13 @@ from autotune.reports import (
     LayersKept,
     build_report,
     json_schema,
+    load_hardware_report,
     load_model,
     write_model_folder,
 )
 
 from .conftest import LABELS
+from .hardware_record import report as hardware_report
 from .record import ADAPTER, CHOSE_NONE, INT4, context, events
 
 REPORT = build_report(context(), events())
@@ -136,7 +138,9 @@ def test_weights_are_linked_and_what_people_edit_is_copied(
         rule=rule,
         report=REPORT,
         license_path=license_path,
+        hardware=hardware_report(),
     )
+    assert load_hardware_report(folder / "hardware.json") == hardware_report()
     assert _files(folder) == {
         "LICENSE",
         "README.md",
@@ -145,6 +149,7 @@ def test_weights_are_linked_and_what_people_edit_is_copied(
         "eval_results.json",
         "extra/vocab.txt",
         "genai_config.json",
+        "hardware.json",
         "model.onnx.data",
         "provenance.json",
         "run.py",
