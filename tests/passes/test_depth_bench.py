@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_rows_are_paired_and_seeds_averaged() -> None:
         ("influence-3", 1): "1111111000",
         ("influence-2", 0): "0" * 10,
     }
-    parts = {
+    parts: dict[str, Any] = {
         f"score/{arm}/{seed}": {
             "accuracy": correct.count("1") / 10,
             "nll": 0.5,
