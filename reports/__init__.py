@@ -72,6 +72,7 @@ from .run_models import TriedModel, failed_trials, tried_models
 from .run_page import run_page
 from .run_report import (
     BoundVerdict,
+    LayersKept,
     Metric,
     ModelFacts,
     RefusedRecipe,
@@ -130,6 +131,7 @@ __all__ = [
     "FlavourConflict",
     "HardwareReport",
     "JudgedBound",
+    "LayersKept",
     "MeasureReport",
     "MeasuredFolder",
     "MeasuredModel",
