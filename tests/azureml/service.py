@@ -281,7 +281,10 @@ class FakeAzure:
     def serving(self, context: Any) -> Iterator[int]:
         """Listen on loopback, over TLS; gives the port."""
         server = _Server(("127.0.0.1", 0), _handler(self))
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        # The handshake is the handler's: in accept(), one slow client would stop all others.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -305,6 +308,11 @@ def _handler(service: FakeAzure) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         timeout = 20
         wbufsize = -1  # headers and body in one packet: no waiting for an acknowledgement
+
+        def setup(self) -> None:
+            self.request.settimeout(self.timeout)
+            self.request.do_handshake()
+            super().setup()
 
         def _go(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
