@@ -42,6 +42,7 @@ WORKER_ONLY = {
     "autotune.passes.graph": "reads graphs with onnx_ir",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
+    "autotune.passes.rounded": "puts a graph's weights into a torch model",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
     "autotune.passes.replay": "records what a GPU does for torch",
     "autotune.passes.training": "the torch training loop",

@@ -28,6 +28,7 @@ from autotune.passes import (
     resolve_model,
 )
 from autotune.plain import digest, to_plain
+from autotune.recipe_choice import RecipeOffer
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.run_settings import make_settings
 from autotune.run_task import read_task, tokens_for
@@ -93,6 +94,15 @@ class Session:
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def recipe_offer(self) -> RecipeOffer:
+        """What ``--recipes`` can choose from."""
+        return RecipeOffer(
+            recipes=self.settings.recipes,
+            refused=self.refused,
+            architecture=self.source.architecture,
+        )
 
     @property
     def all_versions(self) -> dict[str, str]:

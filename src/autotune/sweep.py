@@ -24,6 +24,7 @@ from autotune.narrate import Narrator, summary_of
 from autotune.passes import ArtifactStore
 from autotune.plain import digest, to_plain
 from autotune.progress import Progress
+from autotune.recipe_choice import choose_recipes
 from autotune.records import first_change
 from autotune.reports import (
     Cell,
@@ -44,7 +45,6 @@ from autotune.sweep_plan import (
     Row,
     SweepPlan,
     SweepRequest,
-    choose_recipes,
     disk_bytes,
     left_s,
     plan_rows,
@@ -177,7 +177,7 @@ def _open(
     plan = SweepPlan(
         instance=instance_name(request, session),
         space=request.space,
-        recipes=choose_recipes(session.settings.recipes, session.refused, request.recipes),
+        recipes=choose_recipes(session.recipe_offer, request.recipes),
     )
     settings = replace(
         session.settings, recipes=plan.recipes, rungs=plan.rungs, space=request.space

@@ -131,10 +131,10 @@ def for_webgpu(
 def test_activations_are_what_the_recipe_says(for_webgpu: dict[str, Any]) -> None:
     assert for_webgpu["attributes"]["activations"] == "FLOAT"
     assert "not supported in this build" in for_webgpu["proof"]["not_run"]
-    graph.check_attributes(for_webgpu["attributes"], WEBGPU)
+    graph.check_attributes(for_webgpu["attributes"], WEBGPU, tied=True)
     usual = for_webgpu["attributes"] | {"activations": "FLOAT16"}
     with pytest.raises(BuildError, match="should compute in FLOAT, the graph computes in FLOAT16"):
-        graph.check_attributes(usual, WEBGPU)
+        graph.check_attributes(usual, WEBGPU, tied=True)
 
 
 def test_a_build_depends_on_the_versions_of_its_prover_and_not_on_the_place() -> None:
@@ -200,7 +200,7 @@ def test_a_graph_that_does_not_load_is_caught(
 def test_a_graph_of_another_recipe_is_caught(built: Built, made: Recipe, asked: Recipe) -> None:
     attributes = graph.read_attributes(built[made.name][0])
     with pytest.raises(BuildError):
-        graph.check_attributes(attributes, asked)
+        graph.check_attributes(attributes, asked, tied=True)
 
 
 def test_a_refused_recipe_is_not_built(
