@@ -1,7 +1,7 @@
 """A training here against plain transformers with peft: the same data, model and examples.
 
     python -m bench.training [--model SPEC] [--rounds 6] [--steps 5] [--seeds 3]
-                             [--length 20] [--json OUT]
+                             [--length 20] [--plain-dtype float32] [--json OUT]
 
 *Speed*: in each round both train a few steps in turn, the order changing, and the ratio of
 their seconds per token is taken round by round; the first step of a round, which sets
@@ -72,15 +72,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What both train on."""
+    """What both train on; ``plain_dtype`` is of the plain one's base, None for ours."""
 
     model_dir: Path
     rows: Sequence[Any]
     validation: Sequence[Any]
     used: Any
+    plain_dtype: Any = None
 
     @classmethod
-    def load(cls, spec: str) -> Problem:
+    def load(cls, spec: str, plain_dtype: str | None = None) -> Problem:
         """Return the demo's data in the tokens of the model ``spec``."""
         task = load_task(str(demo.data_path()), template=Template.parse(demo.TEMPLATE), seed=0)
         with LocalExecutor() as executor:
@@ -90,6 +91,7 @@ class Problem:
                 executor=executor,
                 versions=executor.capabilities()["versions"],
             )
+        used = compute.training_compute()
         tokens: TokenizedTask = tokenize_task(
             task, source.artifact.path, source.architecture.context_length
         )
@@ -100,7 +102,8 @@ class Problem:
                 _example(row.prompt_ids + row.answer_ids, len(row.prompt_ids))
                 for row in tokens.validation.rows
             ],
-            used=compute.training_compute(),
+            used=used,
+            plain_dtype=getattr(torch, plain_dtype) if plain_dtype else None,
         )
 
 
@@ -141,7 +144,7 @@ def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> d
                 torch.cuda.synchronize()
             self.ends.append(time.perf_counter())
 
-    base = base_model.load_model(problem.model_dir, problem.used.dtype)
+    base = base_model.load_model(problem.model_dir, problem.plain_dtype or problem.used.dtype)
     model = _plainly_adapted(base, seed)
     collate = _Collator(problem.model_dir)
     clock = Clock()
@@ -270,7 +273,7 @@ def main() -> None:
         part for part in parts(rounds=asked.rounds, seeds=asked.seeds) if part.name not in found
     ]
     threads = compute.use_all_cores()
-    problem = Problem.load(asked.model)
+    problem = Problem.load(asked.model, asked.plain_dtype)
     trains = {"autotune": train_here, "plain": train_plainly}
     for part in open_parts[: asked.at_most]:
         is_speed = part.kind == "speed"
@@ -285,6 +288,7 @@ def main() -> None:
             "model": asked.model,
             "device": problem.used.model or f"{threads} threads of the processor",
             "dtype": problem.used.dtype_name,
+            "plain_dtype": asked.plain_dtype or problem.used.dtype_name,
             "steps": asked.steps,
             "length": asked.length,
             "parts": found,
@@ -302,6 +306,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=5, help="of a round, timed")
     parser.add_argument("--seeds", type=int, default=3, help="of losses")
     parser.add_argument("--length", type=int, default=20, help="steps of a training for its loss")
+    parser.add_argument("--plain-dtype", choices=["float32", "bfloat16"], default=None)
     parser.add_argument("--at-most", type=int, default=None, help="parts in this call")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()

@@ -3,24 +3,27 @@
 from .architectures import EXPORTABLE, layer_names, read_architecture
 from .build import BuildPass, OtherPython
 from .contract import Artifact, Pass
+from .depth import MINIMUM_LAYERS, CutRule, PrunePass, check_cut, why_not_cut
 from .finetune import FinetunePass
 from .gguf import ImportGguf
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .module_roles import translated
 from .produce import Produced, pass_key, produce
-from .pruning import Stored, chosen_to_go, prune, stored_artifacts
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
 from .store import ArtifactStore, Origin, default_root
+from .store_pruning import Stored, chosen_to_go, prune_store, stored_artifacts
 from .training_device import training_device
 from .wheels import WheelSpec, parse_wheel_spec, unpack_wheel
 
 __all__ = [
     "EXPORTABLE",
+    "MINIMUM_LAYERS",
     "Artifact",
     "ArtifactStore",
     "BuildPass",
+    "CutRule",
     "FileEntry",
     "FinetunePass",
     "ImportGguf",
@@ -31,8 +34,10 @@ __all__ = [
     "OtherPython",
     "Pass",
     "Produced",
+    "PrunePass",
     "Stored",
     "WheelSpec",
+    "check_cut",
     "chosen_to_go",
     "content_digest",
     "default_root",
@@ -43,7 +48,7 @@ __all__ = [
     "pass_key",
     "pass_names",
     "produce",
-    "prune",
+    "prune_store",
     "read_architecture",
     "read_manifest",
     "resolve_model",
@@ -51,4 +56,5 @@ __all__ = [
     "training_device",
     "translated",
     "unpack_wheel",
+    "why_not_cut",
 ]

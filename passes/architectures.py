@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any
 from autotune.errors import ModelSourceError
 from autotune.targets import Architecture
 
+from .manifest import MANIFEST
+
 __all__ = [
     "EXPORTABLE",
     "SOURCE",
     "check_exportable",
+    "copy_without_weights",
     "layer_names",
     "read_architecture",
     "read_json",
@@ -62,6 +66,7 @@ _HEADER_CAP = 100_000_000
 _HEADS = frozenset({"lm_head.weight", "output.weight"})
 _MATRIX = 2
 _INDEX = "model.safetensors.index.json"
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack")
 
 
 def check_exportable(config: Mapping[str, Any], *, where: str) -> str:
@@ -146,6 +151,17 @@ def weight_files(model_dir: Path) -> list[Path]:
                 f"Every file named in {_INDEX} lies beside it, {file} does not; fetch it again."
             )
     return files
+
+
+def copy_without_weights(source: Path, folder: Path) -> None:
+    """Copy every file of ``source`` that holds no weights and that ``folder`` lacks.
+
+    The store's own manifest of ``source`` stays behind.
+    """
+    for file in sorted(source.iterdir()):
+        is_left = file.suffix in _WEIGHTS or file.name.endswith((".index.json", MANIFEST))
+        if file.is_file() and not is_left and not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)
 
 
 def safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -52,7 +52,6 @@ def load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     return _frozen(model)
 
 
-_NO_MASK = "sdpa-without-mask"
 # One entry: a worker trains adapters of one model, and two copies could exhaust memory.
 _LOADED: dict[tuple[str, Method, Compute, bool], PreTrainedModel] = {}
 
@@ -69,35 +68,16 @@ def training_base(
     """
     key = (str(path.resolve()), method, compute, double_quant)
     if key not in _LOADED:
+        from . import attention  # noqa: PLC0415 - imports transformers, which takes seconds
+
         _LOADED.clear()
         if method == "qlora":
             _LOADED[key] = _load_nf4(path, compute, double_quant=double_quant)
         else:
             _LOADED[key] = load_model(path, compute.dtype)
             nn.Module.to(_LOADED[key], compute.device)
-        _leave_masks_out(_LOADED[key])
+        attention.leave_masks_out(_LOADED[key])
     return _LOADED[key]
-
-
-def _leave_masks_out(model: PreTrainedModel) -> None:
-    """Have ``model`` compute causal attention without building a mask, where it needs none.
-
-    transformers otherwise looks at each batch for several sequences in a row, which on a GPU
-    waits for the device at every step, and takes a mask and other kernels inside a recording.
-    Batches here are padded on the right and have no mask (``answer_loss``).
-    """
-    from transformers import AttentionInterface  # noqa: PLC0415 - takes seconds
-    from transformers.integrations.sdpa_attention import (  # noqa: PLC0415 - same
-        sdpa_attention_forward,
-    )
-
-    config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    is_sdpa = config._attn_implementation == "sdpa"  # noqa: SLF001 - transformers has no other name for it
-    if is_sdpa and kinds == {"full_attention"} and not getattr(config, "sliding_window", None):
-        # A name that no mask function is registered for gets none (masking_utils).
-        AttentionInterface.register(_NO_MASK, sdpa_attention_forward)
-        config._attn_implementation = _NO_MASK  # noqa: SLF001 - same
 
 
 def make_room(device: torch.device) -> None:

@@ -6,7 +6,6 @@ For worker processes: importing this module imports torch and peft.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ from transformers import PreTrainedModel
 from autotune.candidate import MergeBase
 from autotune.errors import DivergedError, MergeError, UsageError
 
+from .architectures import copy_without_weights
 from .base_model import head_of, load_model
 from .compute import give_back_memory
 from .lora import quiet_peft
-from .manifest import MANIFEST
 from .stopwatch import StopWatch
 
 __all__ = ["Merged", "fold", "merge_checked", "probe_ids", "save_model"]
@@ -35,7 +34,6 @@ _EXACT = 1e-3
 _ROUNDED = 0.05
 
 _PROBE_SHAPE = (4, 24)
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +214,4 @@ def save_model(model: PreTrainedModel, folder: Path, *, source: Path) -> None:
     The store's own manifest of ``source`` stays behind; the merged model gets another.
     """
     model.save_pretrained(folder)
-    for file in sorted(source.iterdir()):
-        is_left = file.suffix in _WEIGHTS or file.name.endswith((".index.json", MANIFEST))
-        if file.is_file() and not is_left and not (folder / file.name).exists():
-            shutil.copyfile(file, folder / file.name)
+    copy_without_weights(source, folder)

@@ -23,6 +23,7 @@ _BUILT_IN = {
     "finetune": "autotune.passes.finetune:FinetunePass",
     "import-gguf": "autotune.passes.gguf:ImportGguf",
     "merge": "autotune.passes.merge:MergePass",
+    "prune": "autotune.passes.depth:PrunePass",
 }
 
 

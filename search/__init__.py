@@ -2,6 +2,7 @@
 
 from .contract import Planner, PlannerState
 from .costs import minimum_budget_s
+from .dimensions import Choice, Dimension, LogRange
 from .experience import Experience, PastResult, PastTask, learn
 from .front import Point, dominates, pareto_front
 from .planner import Phase, Progress, StagedPlanner
@@ -14,7 +15,7 @@ from .settings import (
     default_rungs,
     derive_seed,
 )
-from .space import Choice, Dimension, LogRange, SearchSpace
+from .space import SearchSpace
 from .standing import CensusEntry, CensusState
 from .study import StudyRecord
 from .verdicts import cost_verdict, meets_quality, total_violation, violations

@@ -2,7 +2,7 @@
 
 The first few recipes are timed for one block before anything else, so that a
 request that nothing can meet costs seconds. Nothing is trained before the census
-has ended.
+has ended. Cut models come after the whole ones, and only as these ask for them (``depth``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from autotune.constraint import Verdict
 from autotune.steps import MeasureStep, ScoreStep, Step
 
 from .costs import CostModel
+from .depth import DepthView
 from .ledger import Ledger, untrained
 from .reach import out_of_reach, seen_costs, timed_bounds
 from .settings import SearchSettings
@@ -47,7 +48,7 @@ def _sound(settings: SearchSettings, ledger: Ledger, provider: str) -> list[Reci
     """Return the recipes of ``provider`` that have not failed."""
     return [
         recipe
-        for recipe in settings.recipes
+        for recipe in settings.whole_recipes
         if recipe.provider == provider and ledger.recipe_failure(recipe) is None
     ]
 
@@ -74,7 +75,7 @@ def _probe_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | 
         return None
     if "probe" in ledger.purposes:
         return _look_at_another(settings, ledger)
-    sound = [recipe for recipe in settings.recipes if ledger.recipe_failure(recipe) is None]
+    sound = [r for r in settings.whole_recipes if ledger.recipe_failure(r) is None]
     probe = sound[: settings.probe_recipes]
     if score := _score_next(ledger, probe):
         return score, f"build {score.candidate.recipe.name} untrained, for a first look"
@@ -99,11 +100,13 @@ def _look_at_another(settings: SearchSettings, ledger: Ledger) -> tuple[Step, st
     return None
 
 
-def _timing_step(settings: SearchSettings, ledger: Ledger) -> tuple[Step, str] | None:
-    """Return the timing of recipes that are built and not timed yet."""
+def _timing_step(
+    settings: SearchSettings, ledger: Ledger, recipes: Sequence[Recipe]
+) -> tuple[Step, str] | None:
+    """Return the timing of those of ``recipes`` that are built and not timed yet."""
     waiting = [
         untrained(recipe)
-        for recipe in settings.recipes
+        for recipe in recipes
         if ledger.base_score(recipe)
         and untrained(recipe).name not in ledger.census
         and _is_alive(settings, ledger, recipe)
@@ -147,11 +150,28 @@ def next_census_step(
     if probe := _probe_step(settings, ledger):
         return probe
     is_closed = "census" in ledger.purposes
-    within = [r for r in settings.recipes if not out_of_reach(settings, ledger, r.provider)]
+    within = [r for r in settings.whole_recipes if not out_of_reach(settings, ledger, r.provider)]
     score = None if is_closed else _score_next(ledger, within)
     if score and _has_time_for(score.candidate, settings, ledger, costs, elapsed_s):
         return score, f"build {score.candidate.recipe.name} untrained, for size and base loss"
-    return _timing_step(settings, ledger) or _recheck_step(settings, ledger)
+    return (
+        _timing_step(settings, ledger, settings.whole_recipes)
+        or _depth_step(settings, ledger, costs, elapsed_s)
+        or _recheck_step(settings, ledger)
+    )
+
+
+def _depth_step(
+    settings: SearchSettings, ledger: Ledger, costs: CostModel, elapsed_s: float
+) -> tuple[Step, str] | None:
+    """Return what to build or time next of cut models, None where none is wanted."""
+    due = DepthView(settings=settings, ledger=ledger).due
+    score = _score_next(ledger, due)
+    if score and _has_time_for(score.candidate, settings, ledger, costs, elapsed_s):
+        why = "as was asked" if settings.asks_depth else "the whole model leaves little room"
+        layers = score.candidate.recipe.layers
+        return score, f"build {score.candidate.recipe.name}, {layers} layers, untrained: {why}"
+    return _timing_step(settings, ledger, due)
 
 
 def _has_time_for(

@@ -13,7 +13,7 @@ loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autotune.candidate import Candidate
@@ -21,9 +21,9 @@ from autotune.constraint import Verdict
 from autotune.measurement import Measurement
 
 from .front import Point, pareto_front
+from .latency import latency_of, typical_latency
 from .ledger import Ledger, Score, untrained
 from .settings import SearchSettings
-from .standing import latency_of, typical_latency
 from .verdicts import cost_verdict, meets_quality, to_minimise, total_violation
 
 __all__ = ["Chooser"]
@@ -66,6 +66,15 @@ class Chooser:
     def verdict(self, candidate: Candidate) -> Verdict:
         """Judge a candidate's cost by its own confirmation, else by its recipe's census."""
         return cost_verdict(self.settings.constraints, self.ledger.costs(candidate))
+
+    def best_of(self, candidates: Callable[[Candidate], bool]) -> Candidate | None:
+        """Return who would be handed over of the trained ones for which ``candidates`` holds."""
+        scores = [
+            score
+            for score in self.contenders()
+            if score.candidate.adapter is not None and candidates(score.candidate)
+        ]
+        return self._ranked(scores)[0].candidate if scores else None
 
     def _ranked(self, scores: Iterable[Score]) -> list[Score]:
         """Return ``scores`` in the order in which they would be chosen."""

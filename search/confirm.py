@@ -8,18 +8,19 @@ certain by the census where there is one. Verdicts come from the confirmation on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autotune.candidate import Candidate
+from autotune.candidate import Candidate, Recipe
 from autotune.constraint import Verdict
-from autotune.steps import Done, MeasureStep, Outcome, OutcomeStatus, TestStep
+from autotune.steps import Done, LeverResult, MeasureStep, Outcome, OutcomeStatus, TestStep
 from autotune.units import format_duration
 
 from .choice import Chooser
 from .costs import CostModel
+from .latency import latency_of
 from .ledger import Ledger, Score, untrained
+from .levers import lever_results
 from .settings import SearchSettings
-from .standing import latency_of
 
 __all__ = ["ConfirmView"]
 
@@ -46,7 +47,7 @@ class ConfirmView:
             return self._tested(*self.ledger.test), "the choice is scored"
         if chosen := self._chosen():
             reason = f"score {chosen.name} and its baseline on the test split"
-            return TestStep(chosen=chosen, baseline=untrained(chosen.recipe)), reason
+            return TestStep(chosen=chosen, baseline=self._baseline(chosen.recipe)), reason
         pending = self._pending()
         if pending and self._has_time(len(pending) + 1):
             return self._measure(pending)
@@ -122,12 +123,17 @@ class ConfirmView:
 
     def _measure(self, finalists: list[Score]) -> tuple[MeasureStep, str]:
         names = [score.candidate for score in finalists]
-        candidates = tuple(dict.fromkeys([*names, untrained(names[0].recipe)]))
+        candidates = tuple(dict.fromkeys([*names, self._baseline(names[0].recipe)]))
         step = MeasureStep(
             candidates=candidates, rounds=self.settings.confirm_rounds, purpose="confirm"
         )
         ended = f"{self.why_ended}; " if self.why_ended else ""
         return step, f"{ended}measure {len(finalists)} finalists and the baseline again"
+
+    def _baseline(self, recipe: Recipe) -> Candidate:
+        """Return the untrained model to compare with: the whole one where it was timed."""
+        whole = untrained(replace(recipe, layers=None))
+        return whole if whole.name in self.ledger.census else untrained(recipe)
 
     def _has_time(self, n_models: int) -> bool:
         """Whether another confirmation fits; the first one always takes place."""
@@ -141,7 +147,12 @@ class ConfirmView:
             reason = f"scoring the choice on the test split failed ({outcome.status}:"
             reason += f" {outcome.reason}); without it nothing is handed over"
             return Done(chosen=None, reason=reason, nearest_miss=step.chosen)
-        return Done(chosen=step.chosen, reason=self._why(step.chosen), front=self.chooser.front())
+        return Done(
+            chosen=step.chosen,
+            reason=self._why(step.chosen),
+            front=self.chooser.front(),
+            levers=self._levers(),
+        )
 
     def _why(self, chosen: Candidate) -> str:
         score = self.ledger.scores[chosen.name]
@@ -180,4 +191,8 @@ class ConfirmView:
             reason=f"{ended}{reason}",
             front=self.chooser.front(),
             nearest_miss=self.chooser.nearest_miss(),
+            levers=self._levers(),
         )
+
+    def _levers(self) -> tuple[LeverResult, ...]:
+        return lever_results(self.settings, self.ledger, self.chooser)

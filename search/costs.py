@@ -3,6 +3,9 @@
 Means per stage (and per recipe where one was seen), seconds per unit of training;
 before anything was seen, the caller's estimates. Stages that the store already
 held say nothing about cost and are left out.
+
+Trainings of another arm than those seen are taken to cost by the share of the layers that
+they keep, and more with a quantiser in the loop; the first one of an arm replaces that.
 """
 
 from __future__ import annotations
@@ -20,9 +23,14 @@ from autotune.steps import (
     TrainStep,
 )
 
+from .arms import WHOLE, Arm, arms_of
 from .settings import DEFAULT_PRIOR_COSTS_S, SearchSettings
 
 __all__ = ["CostModel", "minimum_budget_s", "reserve_s"]
+
+
+# A step with a quantiser in the loop over one without: rounding every weight once per step.
+_QUANTISER_SLOWDOWN = 1.4
 
 
 class _Mean:
@@ -49,6 +57,7 @@ class CostModel:
         self._typical_epochs = sum(settings.space.epochs) / len(settings.space.epochs)
         rows = (settings.n_validation_rows, settings.n_test_rows)
         self._test_ratio = rows[1] / rows[0] if all(rows) else 1.0
+        self._model_layers = settings.model_layers
         self._first_provider = settings.recipes[0].provider
         self._means: dict[str, _Mean] = {}
         self._trained: dict[str, float] = {}
@@ -79,8 +88,9 @@ class CostModel:
         before = self._trained.get(step.adapter.name, 0.0)
         self._trained[step.adapter.name] = step.fraction
         if "finetune" in outcome.stage_s and step.fraction > before:
-            units = (step.fraction - before) * self._size(step.adapter)
-            self._add("finetune", outcome.cost_s, units=units)
+            arm, units = Arm.of(step.adapter), (step.fraction - before) * self._size(step.adapter)
+            self._add("finetune", outcome.cost_s, units=units * self._factor(arm))
+            self._add(_of_arm(arm), outcome.cost_s, units=units)
 
     def _observe_score(self, recipe: Recipe, outcome: Outcome) -> None:
         for stage in ("merge", "build", "score"):
@@ -105,10 +115,23 @@ class CostModel:
     def _size(self, adapter: AdapterConfig | None) -> float:
         return adapter.epochs / self._typical_epochs if adapter else 1.0
 
-    def train_s(self, adapter: AdapterConfig | None, before: float, after: float) -> float:
-        """Return seconds from fraction ``before`` to ``after``; None is a typical config."""
+    def _factor(self, arm: Arm) -> float:
+        """Return what a training of ``arm`` is thought to cost over one of the whole model."""
+        share = 1.0
+        if arm.layers is not None and self._model_layers is not None:
+            share = arm.layers / self._model_layers
+        return share if arm.quantiser is None else share * _QUANTISER_SLOWDOWN
+
+    def train_s(
+        self, adapter: AdapterConfig | None, before: float, after: float, *, arm: Arm = WHOLE
+    ) -> float:
+        """Return seconds from ``before`` to ``after``; None is a typical config of ``arm``."""
+        if adapter is not None:
+            arm = Arm.of(adapter)
         mean = self._means.get("finetune")
-        rate = mean.value if mean else self._prior["finetune"]
+        rate = self._factor(arm) * (mean.value if mean else self._prior["finetune"])
+        if (own := self._means.get(_of_arm(arm))) is not None:
+            rate = own.value
         return rate * (after - before) * self._size(adapter)
 
     def score_s(self, candidate: Candidate, *, is_merged: bool = False) -> float:
@@ -143,6 +166,10 @@ class CostModel:
         return 2 * self._test_ratio * score
 
 
+def _of_arm(arm: Arm) -> str:
+    return f"finetune:{arm.layers}:{arm.quantiser}"
+
+
 def reserve_s(settings: SearchSettings, costs: CostModel) -> float:
     """Return seconds kept back for confirmation and test, the safety factor included."""
     models = settings.finalists + 1
@@ -157,9 +184,10 @@ def minimum_budget_s(settings: SearchSettings) -> float:
     one build and score of it, confirmation and test.
     """
     costs = CostModel(settings)
-    probe = settings.recipes[: settings.probe_recipes]
+    probe = settings.whole_recipes[: settings.probe_recipes]
     census = sum(costs.build_and_score_s(recipe) for recipe in probe)
     census += costs.measure_s(len(probe), 1 + settings.census_rounds)
     cheapest = min(settings.recipes, key=costs.build_and_score_s)
-    tuned = costs.train_s(None, 0.0, 1.0) + costs.score_all_s([cheapest])
+    first = arms_of(settings.space, settings.recipes)[0]
+    tuned = costs.train_s(None, 0.0, 1.0, arm=first) + costs.score_all_s([cheapest])
     return census + tuned + reserve_s(settings, costs)

@@ -8,21 +8,33 @@ cost, ``gain / cost ** eta``, where ``eta`` is the share of the budget still lef
 so that cost counts early and gain alone at the end (cost cooling, 2003.10870).
 
 Nothing is begun that could not be finished, scored and confirmed in time.
+
+Depths and quantisers in the loop are arms: each is begun with the config that did best so
+far, so that a first rung tells what the lever is worth, and losses of arms are compared with
+what building adds to them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from autotune.candidate import AdapterConfig, Candidate, Recipe
 from autotune.steps import OutcomeStatus, ScoreStep
 
+from .arms import WHOLE, Arm
 from .costs import CostModel, reserve_s
+from .gaps import Gaps
 from .ledger import Ledger, Training
-from .outlook import Outlook, expected_improvement, final_outlooks, new_outlook
+from .outlook import (
+    Outlook,
+    expected_improvement,
+    final_outlooks,
+    new_outlook,
+    untried_outlook,
+)
 from .settings import SearchSettings
 
 __all__ = ["LoopView", "TrainingChoice"]
@@ -30,6 +42,10 @@ __all__ = ["LoopView", "TrainingChoice"]
 # The first scores of a run may eat into the tolerance of the budget (10 %): without
 # them the training is lost.
 _FIRST_SCORE_SLACK = 1.06
+# Of the log loss, by which a build may be worse than the best one and is still made.
+_LITTLE_MORE = 0.02
+# Failures after which a lever that was asked for is no longer insisted on.
+_MOST_FAILURES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +53,12 @@ class TrainingChoice:
     """A training to begin or to go on with.
 
     Attributes:
-        adapter: None is a new config, to be proposed.
+        adapter: None is a new config of ``arm``, to be proposed.
         target: fraction to train to.
         gain: expected improvement of the log of the final loss.
         cost_s: until it is trained to the end and scored.
         reason: for people.
+        arm: what the training can be built for.
     """
 
     adapter: AdapterConfig | None
@@ -49,6 +66,7 @@ class TrainingChoice:
     gain: float
     cost_s: float
     reason: str
+    arm: Arm = WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +75,10 @@ class LoopView:
 
     Attributes:
         recipes: those that trainings are built with, at least one.
-        can_start: there are configs left to try.
+        certain: those of them that meet every bound on cost for sure.
+        arms: what may be trained, those to begin with first.
+        open_arms: arms with configs left to try.
+        owes_depth: no whole model has room below the bounds, so one cut model is wanted.
     """
 
     settings: SearchSettings
@@ -65,7 +86,10 @@ class LoopView:
     costs: CostModel
     recipes: tuple[Recipe, ...]
     elapsed_s: float
-    can_start: bool = True
+    certain: tuple[Recipe, ...] = ()
+    arms: tuple[Arm, ...] = (WHOLE,)
+    open_arms: tuple[Arm, ...] = (WHOLE,)
+    owes_depth: bool = False
 
     @property
     def left_s(self) -> float:
@@ -118,12 +142,29 @@ class LoopView:
     def _unscored(self, training: Training) -> list[Candidate]:
         """Return what is to be built of ``training``, the cheapest build first."""
         adapter, fraction = training.adapter, training.fraction
-        share = training.name
-        if fraction < 1:
-            share = Candidate(adapter=adapter, fraction=fraction, recipe=self.recipes[0]).training
-        due = [recipe for recipe in self.recipes if not self.ledger.has_result(share, recipe)]
-        due.sort(key=lambda recipe: (self.costs.build_and_score_s(recipe), recipe.name))
-        return [Candidate(adapter=adapter, fraction=fraction, recipe=recipe) for recipe in due]
+        served = [
+            Candidate(adapter=adapter, fraction=fraction, recipe=recipe)
+            for recipe in self._worth_building(Arm.of(adapter))
+        ]
+        due = [one for one in served if not self.ledger.has_result(one.training, one.recipe)]
+        due.sort(key=lambda one: (self.costs.build_and_score_s(one.recipe), one.recipe.name))
+        return due
+
+    def _served(self, arm: Arm) -> list[Recipe]:
+        return [recipe for recipe in self.recipes if arm.serves(recipe)]
+
+    def _worth_building(self, arm: Arm) -> list[Recipe]:
+        """Return the recipes to build a training of ``arm`` with.
+
+        With a quantiser in the loop, those of others only until one build has shown that
+        they lose more.
+        """
+        served = self._served(arm)
+        if arm.quantiser is None:
+            return served
+        seen = {recipe: self._gaps.known(arm, recipe) for recipe in served}
+        best = min((gap for gap in seen.values() if gap is not None), default=0.0)
+        return [r for r in served if (gap := seen[r]) is None or gap <= best + _LITTLE_MORE]
 
     def _is_first_of(self, adapter: AdapterConfig) -> bool:
         return not any(score.candidate.adapter == adapter for score in self.ledger.scores.values())
@@ -186,12 +227,42 @@ class LoopView:
         n_full = len(self.ledger.full_trainings)
         if n_full == 0:
             return [*go_on, *start]
+        owed = self._owed(go_on, start)
+        by_value = sorted(start, key=self._value, reverse=True)
         if self._n_sound < self.settings.min_started and start:
-            return [*start, *go_on]
+            return [*owed, *by_value, *go_on]
         if n_full < self.settings.min_full:
-            return [*go_on, *start]
+            return [*owed, *go_on, *by_value]
         worth = [c for c in (*go_on, *start) if c.gain >= self.settings.min_gain]
-        return sorted(worth, key=self._value, reverse=True)
+        return [*owed, *sorted(worth, key=self._value, reverse=True)]
+
+    def _owed(
+        self, go_on: Sequence[TrainingChoice], start: Sequence[TrainingChoice]
+    ) -> list[TrainingChoice]:
+        """Return how to come to one finished training of each lever that has to be tried."""
+        choices = []
+        for arms in self._wanted():
+            tried = [t for t in self.ledger.trainings.values() if Arm.of(t.adapter) in arms]
+            has_failed = sum(t.failure is not None for t in tried) >= _MOST_FAILURES
+            if has_failed or any(t.is_full for t in tried):
+                continue
+            choices += [choice for choice in (*go_on, *start) if choice.arm in arms][:1]
+        return choices
+
+    def _wanted(self) -> list[list[Arm]]:
+        """Return groups of arms of which one training each is to be finished.
+
+        Of every depth that the user asked for, or the deepest where whole models are close to
+        a bound; of quantisers that were asked for, the one that rounding costs most.
+        """
+        depths = dict.fromkeys(arm.layers for arm in self.arms if arm.layers is not None)
+        n_wanted = len(depths) if self.settings.asks_depth else int(self.owes_depth)
+        wanted = list(depths)[:n_wanted]
+        groups = [[arm for arm in self.arms if arm.layers == depth] for depth in wanted]
+        aware = [arm for arm in self.arms if arm.quantiser is not None]
+        if aware and self.settings.asks_quantiser:
+            groups.append([max(aware, key=self._gaps.rounding)])
+        return groups
 
     @property
     def _n_sound(self) -> int:
@@ -209,45 +280,113 @@ class LoopView:
 
     def _promotion(self, training: Training, outlook: Outlook) -> TrainingChoice:
         target = min(rung for rung in self.settings.rungs if rung > training.fraction)
+        arm = Arm.of(training.adapter)
         cost = self.costs.train_s(training.adapter, training.fraction, 1.0)
         return TrainingChoice(
             adapter=training.adapter,
             target=target,
             gain=expected_improvement(outlook, self._best),
-            cost_s=cost + self._scoring_s(),
+            cost_s=cost + self._scoring_s(arm),
             reason=f"{training.name} looks best for its cost: train it to {target:.0%}",
+            arm=arm,
         )
 
     def _starts(self) -> list[TrainingChoice]:
+        """Return a new config of every arm that has some left."""
         limit = self.settings.max_trials
-        if not self.can_start or (limit is not None and len(self.ledger.trainings) >= limit):
+        if limit is not None and len(self.ledger.trainings) >= limit:
             return []
-        cost = self.costs.train_s(None, 0.0, 1.0) + self._scoring_s()
-        outlook = new_outlook(self._outlooks.values())
-        choice = TrainingChoice(
-            adapter=None,
-            target=self.settings.rungs[0],
-            gain=expected_improvement(outlook, self._best),
-            cost_s=cost,
-            reason=f"try a new configuration for {self.settings.rungs[0]:.0%} of its training",
-        )
-        return [choice]
+        return [self._start(arm) for arm in self.open_arms]
 
-    def _scoring_s(self) -> float:
+    def _start(self, arm: Arm) -> TrainingChoice:
+        target = self.settings.rungs[0]
+        label = f" ({arm.label})" if arm.label else ""
+        return TrainingChoice(
+            adapter=None,
+            target=target,
+            gain=expected_improvement(self._new_outlook(arm), self._best),
+            cost_s=self.costs.train_s(None, 0.0, 1.0, arm=arm) + self._scoring_s(arm),
+            reason=f"try a new configuration{label} for {target:.0%} of its training",
+            arm=arm,
+        )
+
+    def _scoring_s(self, arm: Arm) -> float:
         """Return what scoring a training costs: once at least, with all recipes as a rule."""
-        recipes = sorted(self.recipes, key=self.costs.build_and_score_s)
+        recipes = sorted(self._served(arm), key=self.costs.build_and_score_s)
         is_needed = len(self.ledger.full_trainings) < self.settings.min_full
         return self.costs.score_all_s(recipes[:1] if is_needed else recipes)
 
+    # Beliefs
+
     @cached_property
-    def _outlooks(self) -> dict[str, Outlook]:
+    def _gaps(self) -> Gaps:
+        return Gaps(
+            ledger=self.ledger,
+            arms=self.arms,
+            recipes=self.recipes,
+            whole=self.settings.whole_recipes,
+        )
+
+    @cached_property
+    def _trained(self) -> dict[str, Outlook]:
+        """Beliefs about what trainings end with."""
         sound = [t for t in self.ledger.trainings.values() if t.failure is None]
         return final_outlooks(sound)
 
     @cached_property
+    def _outlooks(self) -> dict[str, Outlook]:
+        """The same once they are built."""
+        return {name: self._built(self._arms[name], one) for name, one in self._trained.items()}
+
+    @cached_property
+    def _arms(self) -> dict[str, Arm]:
+        return {t.name: Arm.of(t.adapter) for t in self.ledger.trainings.values()}
+
+    def _built(self, arm: Arm, outlook: Outlook) -> Outlook:
+        return replace(outlook, mean=outlook.mean + self._gaps.of(arm))
+
+    def _new_outlook(self, arm: Arm) -> Outlook:
+        """Return the belief about a config of ``arm`` that was never trained.
+
+        The first one of an arm is the best so far of the nearest other.
+        """
+        nearest = self._nearest_known(arm)
+        known = [one for name, one in self._trained.items() if self._arms[name] == nearest]
+        if nearest == arm:
+            return self._built(arm, new_outlook(known))
+        outlook = untried_outlook(
+            min(known, key=lambda one: one.mean),
+            dropped=self._kept(nearest) - self._kept(arm),
+            doubt=self._gaps.doubt(arm),
+        )
+        return self._built(arm, outlook)
+
+    def _nearest_known(self, arm: Arm) -> Arm:
+        """Return the arm with trainings that says most about ``arm``; itself where none has any."""
+        known = dict.fromkeys(self._arms[name] for name in self._trained)
+        return min(
+            known,
+            key=lambda one: (
+                abs(self._kept(one) - self._kept(arm)),
+                one.quantiser != arm.quantiser,
+                one.quantiser is not None,
+            ),
+            default=arm,
+        )
+
+    def _kept(self, arm: Arm) -> float:
+        """Return the share of the layers that ``arm`` keeps."""
+        total = self.settings.model_layers
+        return 1.0 if arm.layers is None or total is None else arm.layers / total
+
+    @cached_property
     def _best(self) -> float:
-        """Return the lowest log loss of a finished training; the best guess before that."""
+        """Return the lowest log loss of a finished training; the best guess before that.
+
+        Of those that can be built to meet the bounds for sure, where there is one.
+        """
         outlooks = self._outlooks
-        full = [t.name for t in self.ledger.full_trainings]
-        known = [outlooks[name].mean for name in full if name in outlooks]
-        return min(known or [outlook.mean for outlook in outlooks.values()] or [0.0])
+        full = [t.name for t in self.ledger.full_trainings if t.name in outlooks]
+        sure = [name for name in full if any(map(self._arms[name].serves, self.certain))]
+        known: Iterable[str] = sure or full or outlooks
+        return min((outlooks[name].mean for name in known), default=0.0)

@@ -7,6 +7,7 @@ fed the same outcomes takes the same steps, from any point on.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ from autotune.steps import (
     Wait,
 )
 
+from .arms import Arm, arms_of
 from .census import hopeless_reason, nearest_recipe, next_census_step
 from .choice import Chooser
 from .confirm import ConfirmView
@@ -30,17 +32,15 @@ from .contract import PlannerState
 from .costs import CostModel
 from .ledger import Ledger
 from .loop import LoopView
-from .outlook import best_training
-from .settings import SamplerName, SearchSettings, derive_seed
+from .proposals import Proposals
+from .room import has_room
+from .settings import SearchSettings
 from .standing import CensusEntry, CensusState, census_entries, surviving_recipes
 from .study import StudyRecord
 from .trials import TrialRecorder
 
 __all__ = ["Phase", "Progress", "StagedPlanner"]
 
-_MOST_DRAWS = 1000  # a range has thousands of values; finite spaces never come here
-# Samplers that are helped along; random and grid are what their names say.
-_GUIDED = (SamplerName.TPE, SamplerName.GP, SamplerName.NSGAII)
 Phase = Literal["census", "search", "confirm", "test", "done"]
 
 
@@ -76,17 +76,21 @@ class StagedPlanner:
 
     def __init__(self, settings: SearchSettings, *, study: StudyRecord | None = None) -> None:
         self._settings = settings
-        self._portfolio = settings.first_configs
         self._ledger = Ledger(census_rounds=settings.census_rounds)
         self._costs = CostModel(settings)
-        self._n_configs = settings.space.size
+        self._arms: tuple[Arm, ...] = ()
+        self._n_configs: Counter[Arm] | None = None
+        if settings.space.size is not None:
+            self._n_configs = Counter(map(Arm.of, settings.space.grid()))
         self._study = study or StudyRecord()
         self._study.open(settings)
         self._trials = TrialRecorder(settings=settings, ledger=self._ledger, study=self._study)
         self._survivors: tuple[Recipe, ...] | None = None
+        self._certain: tuple[Recipe, ...] = ()
+        self._owes_depth = False
         self._is_training_over = False
         self._is_confirming = False
-        self._proposed: tuple[int, AdapterConfig] | None = None
+        self._proposed: tuple[int, Arm, AdapterConfig] | None = None
         self._reason = ""
         self._phase: Phase = "census"
 
@@ -112,7 +116,7 @@ class StagedPlanner:
         match step:
             case TrainStep():
                 if is_new:
-                    self._trials.started(step.adapter, self._first_survivor())
+                    self._trials.started(step.adapter, self._first_survivor(step.adapter))
                 self._trials.trained(step)
             case ScoreStep() if step.candidate.fraction == 1:
                 self._trials.scored(step.candidate)
@@ -204,71 +208,62 @@ class StagedPlanner:
             costs=self._costs,
             recipes=recipes,
             elapsed_s=elapsed_s,
-            can_start=self._n_configs is None or len(self._ledger.trainings) < self._n_configs,
+            certain=self._certain,
+            arms=self._arms,
+            open_arms=tuple(filter(self._has_left, self._arms)),
+            owes_depth=self._owes_depth,
         )
         if not self._is_training_over:
             if score := view.next_score():
                 return score
             if choice := view.next_training():
-                adapter = choice.adapter or self._propose(recipes[0])
+                adapter = choice.adapter or self._propose(choice.arm, recipes)
                 return TrainStep(adapter=adapter, fraction=choice.target), choice.reason
         return view.next_partial_score() or (None, view.why_ended())
 
-    def _propose(self, recipe: Recipe) -> AdapterConfig:
-        """Return the config to start next: the portfolio first, then the sampler."""
-        taken = self._ledger.trainings
-        for adapter in self._portfolio:
-            if adapter.name not in taken:
-                return adapter
-        if self._proposed is None or self._proposed[0] != self._ledger.n_steps:
-            self._proposed = (self._ledger.n_steps, self._sampled(recipe))
-        return self._proposed[1]
+    def _propose(self, arm: Arm, recipes: tuple[Recipe, ...]) -> AdapterConfig:
+        """Return the config to start next in ``arm``; asking the study opens a trial, so once."""
+        known = self._proposed
+        if known is None or known[:2] != (self._ledger.n_steps, arm):
+            proposals = Proposals(
+                settings=self._settings,
+                ledger=self._ledger,
+                study=self._study,
+                recipes=recipes,
+                arms=self._arms,
+            )
+            known = (self._ledger.n_steps, arm, proposals.next(arm))
+        self._proposed = known
+        return known[2]
 
-    def _sampled(self, recipe: Recipe) -> AdapterConfig:
-        index = len(self._ledger.trainings)
-        space, seed = self._settings.space, self._settings.seed
-        taken = {training.adapter for training in self._ledger.trainings.values()}
-        wish = self._near_the_best(index)
-        if wish is None and self._settings.sampler is not SamplerName.GRID:
-            wish = self._study.propose(index=index, recipe=recipe.name, taken=taken)
-        if wish is not None and wish not in taken and space.holds(wish):
-            return wish
-        # The grid in an order of its own, and next to what is wanted and cannot be had.
-        rest = [config for config in space.grid() if config not in taken]
-        rest.sort(key=lambda config: derive_seed(seed, "grid", config.name))
-        if wish is not None:
-            rest.sort(key=lambda config: space.distance(wish, config))
-        draws = (space.draw(derive_seed(seed, "draw", index, n)) for n in range(_MOST_DRAWS))
-        return rest[0] if rest else next(d for d in draws if d not in taken)
-
-    def _near_the_best(self, index: int) -> AdapterConfig | None:
-        """Return every second time a config close to the best one so far, else None.
-
-        Numbers have an order that the sampler does not know of where they are choices,
-        and it takes some trials to get going.
-        """
-        settings = self._settings
-        best = best_training(self._ledger.trainings.values())
-        if index % 2 or best is None or settings.sampler not in _GUIDED:
-            return None
-        return settings.space.near(best.adapter, derive_seed(settings.seed, "near", index))
+    def _has_left(self, arm: Arm) -> bool:
+        """Whether configs of ``arm`` are left to try."""
+        if self._n_configs is None:
+            return True
+        begun = sum(arm.holds(t.adapter) for t in self._ledger.trainings.values())
+        return begun < self._n_configs[arm]
 
     def _close_census(self) -> None:
         """Fix the recipes to train for, and tell the study which are out of reach."""
         self._survivors = surviving_recipes(self._settings, self._ledger)
         if not self._survivors:
             return
-        for entry in self.census().values():
+        entries = self.census().values()
+        self._certain = tuple(e.recipe for e in entries if e.state is CensusState.KEPT)
+        self._arms = arms_of(self._settings.space, self._survivors, certain=self._certain)
+        self._owes_depth = not has_room(self._settings, self._ledger, self._certain)
+        for entry in entries:
             if entry.state is CensusState.INFEASIBLE:
                 self._trials.infeasible(entry)
 
-    def _first_survivor(self) -> Recipe:
-        if not self._survivors:
+    def _first_survivor(self, adapter: AdapterConfig) -> Recipe:
+        served = [recipe for recipe in self._survivors or () if adapter.serves(recipe)]
+        if not served:
             raise ReplayError(
                 "The record trains although its census left no recipe to build with;"
                 " it does not belong to this run, start a new one."
             )
-        return self._survivors[0]
+        return served[0]
 
     def _phase_of(self, decision: Step | Done) -> Phase:
         match decision:

@@ -64,7 +64,7 @@ class SearchSettings:
     """The request and the dials of a ``StagedPlanner``.
 
     Attributes:
-        recipes: what may be built, fastest expected first, distinct.
+        recipes: what may be built, fastest expected first, distinct; those of cut models last.
         constraints: bounds; accuracy-like ones are judged on validation estimates here.
         budget_s: seconds for everything, confirmation included; None is no limit.
         max_trials: trained candidates scored or failed, at least 1; None is no limit.
@@ -101,6 +101,13 @@ class SearchSettings:
             difference count as equal.
         significance: p below which a paired difference counts as real.
         safety: factor on the time kept back for confirmation.
+        model_layers: decoder layers of the model; needed where recipes leave some out.
+        asks_depth: cut models are built, timed and trained whatever whole ones show, one
+            training for each depth; else they are tried where whole ones need it.
+        asks_quantiser: one training with a quantiser in the loop is made whatever the others
+            show.
+        compares_damage: recipes are compared by the damage that they do to the untrained
+            model; else none of them beats another.
         takes_untrained: hand the untrained model over where every training did harm;
             else only what was trained.
         n_validation_rows, n_test_rows: rows scored per candidate, for cost estimates; 0
@@ -135,6 +142,10 @@ class SearchSettings:
     equal_accuracy: float = 0.01
     significance: float = 0.05
     safety: float = 1.15
+    model_layers: int | None = None
+    asks_depth: bool = False
+    asks_quantiser: bool = False
+    compares_damage: bool = True
     takes_untrained: bool = True
     n_validation_rows: int = 0
     n_test_rows: int = 0
@@ -148,6 +159,7 @@ class SearchSettings:
         if self.budget_s is not None and not (math.isfinite(self.budget_s) and self.budget_s > 0):
             raise UsageError(f"budget_s must be finite and above zero, got {self.budget_s!r}.")
         self._check_counts()
+        self._check_levers()
         rises = self.rungs == tuple(sorted(set(self.rungs)))
         if not (self.rungs and rises and self.rungs[0] >= _FIRST_RUNG and self.rungs[-1] == 1):
             raise UsageError(
@@ -172,11 +184,42 @@ class SearchSettings:
             if value is not None and value < low:
                 raise UsageError(f"{name} must be at least {low}, got {value!r}.")
 
+    def _check_levers(self) -> None:
+        """Check that trainings and recipes fit each other."""
+        depths = {recipe.layers for recipe in self.recipes}
+        if not depths.intersection(self.space.layers):
+            raise UsageError(
+                f"No recipe can be built from a training: depths are {self.space.layers!r} in the"
+                f" space and {sorted(depths, key=str)!r} in the recipes; let them share one."
+            )
+        for layers in depths:
+            if layers is not None and not layers < (self.model_layers or 0):
+                raise UsageError(
+                    f"A cut model keeps fewer layers than the model has, got {layers!r} of"
+                    f" {self.model_layers!r}; set model_layers, or leave layers out."
+                )
+        known = {recipe.quantiser for recipe in self.recipes} - {None}
+        if unknown := set(self.space.quantisers) - known:
+            raise UsageError(
+                f"Quantisers in the loop are those of recipes, got {sorted(unknown)!r}; choose"
+                f" from {', '.join(sorted(map(str, known))) or 'none: no recipe quantises'}."
+            )
+
+    @cached_property
+    def whole_recipes(self) -> tuple[Recipe, ...]:
+        """Recipes that keep every layer; all of them where none does."""
+        return tuple(r for r in self.recipes if r.layers is None) or self.recipes
+
+    @cached_property
+    def cut_recipes(self) -> tuple[Recipe, ...]:
+        """The other ones."""
+        return tuple(r for r in self.recipes if r not in self.whole_recipes)
+
     @cached_property
     def first_configs(self) -> tuple[AdapterConfig, ...]:
         """Adapter configs to try before the sampler is asked."""
         if self.portfolio:
             return self.portfolio
         if self.experience is not None and self.parameters is not None:
-            return self.experience.portfolio(self.space, self.parameters)
+            return self.experience.portfolio(self.space.without_levers, self.parameters)
         return default_portfolio(self.space, self.parameters)

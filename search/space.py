@@ -9,97 +9,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from autotune.candidate import AdapterConfig, MergeBase, Method, Schedule
 from autotune.errors import UsageError
 
+from .dimensions import Choice, Dimension, LogRange, Suggests, Value, distance
+
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Choice", "Dimension", "LogRange", "SearchSpace", "Suggests"]
+__all__ = ["QAT", "SearchSpace"]
 
-Value = str | int | float
-_GRID_RATES = 5
 _CHANGED = 1 / 3
-
-
-class Suggests(Protocol):
-    """The part of an Optuna trial that a space needs."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Return one of ``choices``."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """Return a number in [low, high]."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """One of several values; ``when`` (dimension, value) makes it conditional."""
-
-    name: str
-    choices: tuple[Value, ...]
-    when: tuple[str, Value] | None = None
-
-    def suggest(self, trial: Suggests) -> Value:
-        """Return what the trial picks."""
-        value: Value = trial.suggest_categorical(self.name, self.choices)
-        return value
-
-    def draw(self, random: Random) -> Value:
-        """Return a value drawn evenly."""
-        return random.choice(self.choices)
-
-    def grid(self) -> tuple[Value, ...]:
-        """Return every value."""
-        return self.choices
-
-    def holds(self, value: Value) -> bool:
-        """Whether ``value`` is one of the choices."""
-        return value in self.choices
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogRange:
-    """A number in [low, high], evenly spread in its logarithm."""
-
-    name: str
-    low: float
-    high: float
-    when: tuple[str, Value] | None = None
-
-    def suggest(self, trial: Suggests) -> Value:
-        """Return what the trial picks."""
-        return trial.suggest_float(self.name, self.low, self.high, log=True)
-
-    def draw(self, random: Random) -> Value:
-        """Return a value drawn evenly in the logarithm, three digits kept."""
-        return self._rounded(math.exp(random.uniform(math.log(self.low), math.log(self.high))))
-
-    def near(self, value: float, random: Random) -> float:
-        """Return a value drawn around ``value``, three digits kept."""
-        sd = math.log(self.high / self.low) / 6
-        return self._rounded(value * math.exp(random.gauss(0, sd)))
-
-    def grid(self) -> tuple[Value, ...]:
-        """Return five values from end to end."""
-        step = math.log(self.high / self.low) / (_GRID_RATES - 1)
-        return tuple(self._rounded(self.low * math.exp(i * step)) for i in range(_GRID_RATES))
-
-    def holds(self, value: Value) -> bool:
-        """Whether ``value`` lies within."""
-        return not isinstance(value, str) and self.low <= value <= self.high
-
-    def _rounded(self, value: float) -> float:
-        return min(self.high, max(self.low, float(f"{value:.3g}")))
-
-
-Dimension = Choice | LogRange
+QAT: Method = "qat-lora"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +34,7 @@ class SearchSpace:
     """Adapter configs as a product of dimensions.
 
     Attributes:
-        methods: ``lora``, ``qlora``.
+        methods: ``lora``, ``qlora``, ``qat-lora``.
         ranks: LoRA ranks.
         alpha_ratios: lora_alpha / rank; one value, since alpha moves with the learning rate.
         learning_rate: (low, high) of a log-uniform range; the default suits models
@@ -117,6 +44,8 @@ class SearchSpace:
         batch_sizes: examples per optimiser step.
         target_modules: layers that get an adapter.
         merge_bases: for qlora only.
+        quantisers: for qat-lora, which needs at least one.
+        layers: decoder layers of the model that is trained; None is all of them.
         warmup, dropout, weight_decay, seed, rslora, schedule, steps, clip_norm: the same for
             every config; ``double_quant`` for every one of qlora.
         listed: if not empty, the only combinations that may be tried (a recorded table);
@@ -132,6 +61,8 @@ class SearchSpace:
     batch_sizes: tuple[int, ...] = (16,)
     target_modules: tuple[str, ...] = ("all-linear",)
     merge_bases: tuple[MergeBase, ...] = ("dequantized",)
+    quantisers: tuple[str, ...] = ()
+    layers: tuple[int | None, ...] = (None,)
     warmup: float = 0.05
     dropout: float = 0.0
     weight_decay: float = 0.0
@@ -149,6 +80,11 @@ class SearchSpace:
             raise UsageError(
                 f"learning_rate needs 0 < low < high, got {self.learning_rate!r};"
                 " for single values use learning_rates."
+            )
+        if bool(self.quantisers) != (QAT in self.methods):
+            raise UsageError(
+                f"Method {QAT!r} needs quantisers and no other method has any, got methods"
+                f" {self.methods!r} with quantisers {self.quantisers!r}."
             )
         for dimension in self.all_dimensions():
             if isinstance(dimension, Choice) and (
@@ -172,6 +108,8 @@ class SearchSpace:
             batch_sizes=(config.batch_size,),
             target_modules=(config.target_modules,),
             merge_bases=(config.merge_base,),
+            quantisers=() if config.quantiser is None else (config.quantiser,),
+            layers=(config.layers,),
             warmup=config.warmup,
             dropout=config.dropout,
             weight_decay=config.weight_decay,
@@ -192,8 +130,11 @@ class SearchSpace:
         )
         if self.learning_rates:
             rate = Choice(name="learning_rate", choices=self.learning_rates)
+        quantiser = Choice(name="quantiser", choices=self.quantisers, when=("method", QAT))
         return (
             Choice(name="method", choices=self.methods),
+            *((quantiser,) if self.quantisers else ()),
+            Choice(name="layers", choices=self.layers),
             rate,
             Choice(name="rank", choices=self.ranks),
             Choice(name="alpha_ratio", choices=self.alpha_ratios),
@@ -250,7 +191,8 @@ class SearchSpace:
         params = self.to_params(config)
         for dimension in self.dimensions():
             if isinstance(dimension, LogRange):
-                params[dimension.name] = dimension.near(float(params[dimension.name]), random)
+                value = getattr(config, dimension.name)
+                params[dimension.name] = dimension.near(value, random)
             elif random.random() < _CHANGED:
                 params[dimension.name] = dimension.draw(random)
         return self.from_params(params)
@@ -268,6 +210,22 @@ class SearchSpace:
             if config not in seen:
                 seen.add(config)
                 yield config
+
+    @cached_property
+    def without_levers(self) -> Self:
+        """The part of this space at its first depth, without quantisers where it can do so."""
+        methods = tuple(method for method in self.methods if method != QAT) or self.methods
+        quantisers = self.quantisers[:1] if QAT in methods else ()
+        listed = tuple(
+            config
+            for config in self.listed
+            if config.method in methods
+            and config.layers == self.layers[0]
+            and config.quantiser in (None, *quantisers)
+        )
+        return replace(
+            self, methods=methods, quantisers=quantisers, layers=self.layers[:1], listed=listed
+        )
 
     @cached_property
     def size(self) -> int | None:
@@ -292,6 +250,7 @@ class SearchSpace:
         }
         if values["method"] != "qlora":
             values["merge_base"] = "full"
+        quantiser = values["quantiser"] if values["method"] == QAT else None
         return AdapterConfig(
             method=values["method"],
             rank=int(values["rank"]),
@@ -301,6 +260,8 @@ class SearchSpace:
             batch_size=int(values["batch_size"]),
             target_modules=values["target_modules"],
             merge_base=values["merge_base"],
+            quantiser=quantiser,
+            layers=values["layers"],
             warmup=self.warmup,
             dropout=self.dropout,
             weight_decay=self.weight_decay,
@@ -332,11 +293,7 @@ class SearchSpace:
 
     def distance(self, one: AdapterConfig, two: AdapterConfig) -> float:
         """Return how far two configs are apart: 1 is another word, or an e-fold of a number."""
-        pairs = ((getattr(one, d.name), getattr(two, d.name)) for d in self.dimensions())
-        return sum(
-            float(a != b) if isinstance(a, str) or isinstance(b, str) else abs(math.log(a / b))
-            for a, b in pairs
-        )
+        return sum(distance(getattr(one, d.name), getattr(two, d.name)) for d in self.dimensions())
 
     def nearest(self, config: AdapterConfig) -> AdapterConfig:
         """Return ``config`` where it may be tried, else the closest that may."""

@@ -8,15 +8,11 @@ damages the model less (or as little, and is smaller) and is not measurably slow
 damage says nothing across ``layers``, because training heals them differently. Where
 all that remains is close to a bound on time, the dominated recipe with the most room
 below it is carried on as well, or a bad moment at the confirmation leaves no model.
-
-Damage is the distortion of the untrained model's logits by the recipe. The base loss
-stands in where that was not measured; it is the weaker sign, since rounding an
-untrained model can lower its loss on a task by luck (docs/decisions/005).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,8 +21,11 @@ from autotune.constraint import Constraint, Verdict
 from autotune.measurement import Measurement
 from autotune.units import format_quantity
 
+from .damage import dominated, is_beaten
+from .depth import DepthView
 from .ledger import Ledger, untrained
 from .reach import out_of_reach, timed_bounds
+from .room import LITTLE_ROOM, room_of
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict
 
@@ -34,9 +33,7 @@ __all__ = [
     "CensusEntry",
     "CensusState",
     "census_entries",
-    "latency_of",
     "surviving_recipes",
-    "typical_latency",
 ]
 
 
@@ -53,8 +50,6 @@ class CensusState(StrEnum):
 
 
 _CARRIED = (CensusState.KEPT, CensusState.BORDERLINE)
-# Between two sessions on a shared machine a 95th percentile moves by about as much.
-_LITTLE_ROOM = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,28 +61,17 @@ class CensusEntry:
     reason: str
 
 
-def latency_of(metrics: dict[str, Measurement]) -> Measurement | None:
-    """Return the 95th percentile of request latency, else its median, else None."""
-    return metrics.get("latency.p95") or metrics.get("latency.p50")
-
-
-def typical_latency(metrics: dict[str, Measurement]) -> Measurement | None:
-    """Return the median request latency, else what there is: models are compared by it.
-
-    Bounds are on the 95th percentile, but its interval is mostly the machine's noise.
-    """
-    return metrics.get("latency.p50") or latency_of(metrics)
-
-
 def census_entries(settings: SearchSettings, ledger: Ledger) -> dict[str, CensusEntry]:
     """Return the place of every recipe, by its name, in the order of ``settings.recipes``."""
     judged = {recipe.name: _judge(settings, ledger, recipe) for recipe in settings.recipes}
     kept = [entry.recipe for entry in judged.values() if entry.state is CensusState.KEPT]
-    for recipe, better in _dominated(ledger, kept):
+    for recipe, better in dominated(ledger, kept) if settings.compares_damage else ():
         reason = f"{better.name} damages the model less and is not measurably slower"
         judged[recipe.name] = CensusEntry(recipe=recipe, state=CensusState.DOMINATED, reason=reason)
     for entry in list(judged.values()):
-        if entry.state is CensusState.UNCERTAIN and not _is_beaten(ledger, entry.recipe, kept):
+        if entry.state is CensusState.UNCERTAIN and not (
+            settings.compares_damage and is_beaten(ledger, entry.recipe, kept)
+        ):
             judged[entry.recipe.name] = CensusEntry(
                 recipe=entry.recipe,
                 state=CensusState.BORDERLINE,
@@ -107,21 +91,10 @@ def _hedge(
     dominated = [e.recipe for e in judged.values() if e.state is CensusState.DOMINATED]
     if not carried or not dominated or not timed_bounds(settings.constraints):
         return None
-    room = max(_room(settings, ledger, recipe) for recipe in carried)
-    safest = max(dominated, key=lambda recipe: _room(settings, ledger, recipe))
-    is_safer = _room(settings, ledger, safest) > room
-    return safest if room < _LITTLE_ROOM and is_safer else None
-
-
-def _room(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> float:
-    """Return by what share the upper ends of its timings lie below their bounds, the least."""
-    costs = ledger.census_costs(recipe)
-    ends = [
-        -bound.normalized((costs[bound.metric].ci95 or (0.0, costs[bound.metric].value))[1])
-        for bound in timed_bounds(settings.constraints)
-        if bound.metric in costs
-    ]
-    return min(ends, default=0.0)
+    room = max(room_of(settings, ledger, recipe) for recipe in carried)
+    safest = max(dominated, key=lambda recipe: room_of(settings, ledger, recipe))
+    is_safer = room_of(settings, ledger, safest) > room
+    return safest if room < LITTLE_ROOM and is_safer else None
 
 
 def surviving_recipes(settings: SearchSettings, ledger: Ledger) -> tuple[Recipe, ...]:
@@ -143,7 +116,7 @@ def _judge(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> CensusEn
         reason = f"violates {_broken(settings, costs)}"
         return CensusEntry(recipe=recipe, state=CensusState.INFEASIBLE, reason=reason)
     if base.name not in ledger.scores or base.name not in ledger.census:
-        reason = "the census ended before it was built and timed"
+        reason = DepthView(settings=settings, ledger=ledger).why_not(recipe)
         return CensusEntry(recipe=recipe, state=CensusState.NOT_TRIED, reason=reason)
     if verdict is Verdict.UNCERTAIN:
         reason = "its interval spans a bound after all rounds"
@@ -165,44 +138,3 @@ def _shown(bound: Constraint, costs: dict[str, Measurement]) -> str:
         return format_quantity(costs[bound.metric].value, bound.unit)
     median = costs[f"{bound.metric.partition('.')[0]}.p50"]
     return f"a median of {format_quantity(median.value, bound.unit)}"
-
-
-def _damage(ledger: Ledger, recipe: Recipe) -> float:
-    """Return the distortion to two digits (less is noise of the probe), else the base loss."""
-    metrics = ledger.scores[untrained(recipe).name].metrics
-    if "distortion" in metrics:
-        return round(metrics["distortion"].value, 2)
-    return metrics["nll"].value
-
-
-def _size(ledger: Ledger, recipe: Recipe) -> float:
-    metrics = ledger.scores[untrained(recipe).name].metrics
-    return metrics["size"].value if "size" in metrics else 0.0
-
-
-def _dominated(ledger: Ledger, recipes: Sequence[Recipe]) -> list[tuple[Recipe, Recipe]]:
-    """Return (dominated, by which). Overlap is not transitive, so only kept ones dominate."""
-    kept: list[Recipe] = []
-    pairs = []
-    for recipe in sorted(recipes, key=lambda r: (_damage(ledger, r), _size(ledger, r), r.name)):
-        better = next((k for k in kept if not _is_faster(ledger, recipe, k)), None)
-        if better is None:
-            kept.append(recipe)
-        else:
-            pairs.append((recipe, better))
-    return pairs
-
-
-def _is_faster(ledger: Ledger, recipe: Recipe, other: Recipe) -> bool:
-    """Whether ``recipe`` is measurably faster than ``other``, or cannot be compared with it."""
-    first, second = (typical_latency(ledger.census_costs(r)) for r in (recipe, other))
-    if recipe.layers != other.layers or first is None or second is None:
-        return True
-    return (first.ci95 or (0, first.value))[1] < (second.ci95 or (second.value, 0))[0]
-
-
-def _is_beaten(ledger: Ledger, recipe: Recipe, certain: Sequence[Recipe]) -> bool:
-    return any(
-        other.layers == recipe.layers and _damage(ledger, other) <= _damage(ledger, recipe)
-        for other in certain
-    )

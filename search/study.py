@@ -18,12 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from autotune.candidate import AdapterConfig, Candidate
+from autotune.candidate import AdapterConfig, Candidate, Recipe
 from autotune.errors import UsageError
 from autotune.measurement import metric_unit
 from autotune.plain import to_plain
 from autotune.steps import OutcomeStatus
 
+from .arms import at_depth
 from .settings import SamplerName, SearchSettings, derive_seed
 from .verdicts import to_minimise
 
@@ -114,19 +115,25 @@ class StudyRecord:
     # Proposals
 
     def propose(
-        self, *, index: int, recipe: str, taken: Collection[AdapterConfig]
+        self,
+        *,
+        index: int,
+        recipe: str,
+        fixed: Mapping[str, Any],
+        taken: Collection[AdapterConfig],
     ) -> AdapterConfig:
         """Ask for the config of training number ``index``; the trial stays open.
 
-        A config that was ``taken`` or that the space does not list is closed. The sampler is
-        seeded anew from the run's seed and ``index``, so the answer depends on the
-        trials in the study and on nothing else in this process.
+        The sampler decides what is not ``fixed``. A config that was ``taken`` or that the
+        space does not list is closed. The sampler is seeded anew from the run's seed and
+        ``index``, so the answer depends on the trials in the study and on nothing else in
+        this process.
         """
         study = self.study
         study.sampler = _sampler(
             self._settings.sampler, derive_seed(self._settings.seed, "ask", index)
         )
-        study.enqueue_trial({_RECIPE: recipe})
+        study.enqueue_trial({_RECIPE: recipe, **fixed})
         with _experimental():
             trial = study.ask()
         adapter = self._suggest(trial)
@@ -192,7 +199,7 @@ class StudyRecord:
         """Tell a training that failed, without any number."""
         self._end(self._running.pop(adapter.name), outcome=outcome, reason=reason)
 
-    def infeasible(self, recipe: str, *, constraints: Mapping[str, float], reason: str) -> None:
+    def infeasible(self, recipe: Recipe, *, constraints: Mapping[str, float], reason: str) -> None:
         """Tell that no training can make ``recipe`` feasible.
 
         Its parameters are drawn, and nothing was trained: the bound fails whatever
@@ -201,15 +208,17 @@ class StudyRecord:
         """
         from optuna.trial import TrialState  # noqa: PLC0415 - heavy
 
-        adapter = self._settings.space.draw(derive_seed(self._settings.seed, "census", recipe))
+        settings = self._settings
+        adapter = settings.space.draw(derive_seed(settings.seed, "census", recipe.name))
+        adapter = at_depth(adapter, recipe.layers, settings.space)
         attributes = {
             "outcome": OutcomeStatus.INFEASIBLE.value,
             "reason": f"{reason}; by the census, nothing was trained",
-            _RECIPE: recipe,
+            _RECIPE: recipe.name,
         }
         self._add(
             adapter,
-            recipe,
+            recipe.name,
             state=TrialState.PRUNED,
             user_attrs=attributes,
             constraints=dict(constraints),

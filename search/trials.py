@@ -10,10 +10,11 @@ from autotune.errors import RunError
 from autotune.measurement import Measurement
 from autotune.steps import TrainStep
 
+from .latency import latency_of
 from .ledger import Ledger
 from .reach import seen_costs
 from .settings import SearchSettings
-from .standing import CensusEntry, latency_of
+from .standing import CensusEntry
 from .study import StudyRecord
 from .verdicts import cost_constraints, violations
 
@@ -33,7 +34,7 @@ class TrialRecorder:
     def infeasible(self, entry: CensusEntry) -> None:
         """Record a recipe that the census ruled out."""
         self.study.infeasible(
-            entry.recipe.name,
+            entry.recipe,
             constraints=self._cost_violations(entry.recipe),
             reason=entry.reason,
         )

@@ -36,10 +36,13 @@ HEAVY = (
 # Modules that only workers import; each is about tensors or graphs throughout.
 WORKER_ONLY = {
     "autotune.passes.answer_loss": "a loss over torch tensors",
+    "autotune.passes.attention": "attention that transformers models call",
     "autotune.passes.base_model": "torch modules with the weights of a checkpoint",
     "autotune.passes.compute": "times and names what torch computes in",
+    "autotune.passes.cutting": "moves torch tensors between safetensors files",
     "autotune.passes.fit": "counts the torch tensors that a training keeps",
     "autotune.passes.graph": "reads graphs with onnx_ir",
+    "autotune.passes.layer_choice": "states and losses of a torch model",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
     "autotune.passes.rounded": "puts a graph's weights into a torch model",
@@ -123,7 +126,7 @@ def test_exempted_modules_exist_and_need_their_exemption(imported: dict[str, obj
     for name in WORKER_ONLY:
         path = ROOT / f"{name.removeprefix('autotune.').replace('.', '/')}.py"
         assert re.search(
-            r"^(import|from) (torch|onnx_ir)\b", path.read_text("utf-8"), re.MULTILINE
+            r"^(import|from) (torch|onnx_ir|safetensors)\b", path.read_text("utf-8"), re.MULTILINE
         ), name
 
 

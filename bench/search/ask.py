@@ -118,8 +118,7 @@ def timed(
     A record is what the study file takes for a training and all of its scores.
     """
     recipes = tuple(
-        Recipe(provider=f"r{number}", precision=Precision.FP32, layers=number + 1)
-        for number in range(n_recipes)
+        Recipe(provider=f"r{number}", precision=Precision.FP32) for number in range(n_recipes)
     )
     space = SearchSpace()
     settings = SearchSettings(
@@ -127,6 +126,7 @@ def timed(
         max_trials=100 * trials,
         space=space,
         rungs=(1.0,),
+        compares_damage=False,
         min_gain=0.0,
         patience=10**9,
     )

@@ -139,11 +139,8 @@ def _problem(name: str, rows: list[Row]) -> Problem:
         raise UsageError(f"Instance {name!r} has no training to the end (rung 1).")
     keyed = [(_config(row), row) for row in trained]
     labels = dict.fromkeys(str(row["recipe"]) for row in rows if row["recipe"] is not None)
-    has_damage = any(row.get("m_distortion") is not None for row in rows)
-    recipes = {
-        label: _recipe(label, None if has_damage else number)
-        for number, label in enumerate(labels, start=1)
-    }
+    # Stand-ins: a planner needs of a recipe its name and its depth.
+    recipes = {label: Recipe(provider=label, precision=Precision.FP32) for label in labels}
     full = [(config, row) for config, row in keyed if row["rung"] == rungs[-1]]
     return Problem(
         name=name,
@@ -181,15 +178,6 @@ def _config(row: Row) -> AdapterConfig:
     if row.get("x_alpha") is not None:
         values["alpha_ratio"] = float(row["x_alpha"]) / values["rank"]
     return AdapterConfig(**values)
-
-
-def _recipe(label: str, layers: int | None) -> Recipe:
-    """Return a stand-in: a planner needs of a recipe its name, and whether it can be compared.
-
-    Where nothing is known of the damage that recipes do, ``layers`` of its own keeps the
-    census from comparing them.
-    """
-    return Recipe(provider=label, precision=Precision.FP32, layers=layers)
 
 
 def _status(row: Row) -> OutcomeStatus:

@@ -13,7 +13,7 @@ from autotune.passes import (
     Stored,
     chosen_to_go,
     default_root,
-    prune,
+    prune_store,
     stored_artifacts,
 )
 from autotune.units import format_size, parse_duration, parse_size
@@ -68,8 +68,8 @@ class PrunePlan:
         return sum(one.size_bytes for one in self.gone)
 
     def carry_out(self) -> int:
-        """Remove it and return the bytes; errors as ``prune``."""
-        return prune(self.store, self.gone)
+        """Remove it and return the bytes; errors as ``prune_store``."""
+        return prune_store(self.store, self.gone)
 
 
 def plan_prune(*, older_than: str | None, to: str | None, everything: bool) -> PrunePlan | None:

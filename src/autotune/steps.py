@@ -21,6 +21,8 @@ from autotune.measurement import Measurement
 __all__ = [
     "Done",
     "Event",
+    "Lever",
+    "LeverResult",
     "MeasureStep",
     "Outcome",
     "OutcomeStatus",
@@ -177,6 +179,26 @@ class Wait:
     """Nothing to start before a running step has come back."""
 
 
+Lever = Literal["depth", "quantiser"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeverResult:
+    """What a lever of a search bought.
+
+    Attributes:
+        lever: decoder layers left out, or a quantiser in the training loop.
+        best_with, best_without: the trained candidates that would be handed over where the
+            lever had to be pulled, and where it could not; None where none qualifies.
+        reason: why it was not pulled, empty where it was.
+    """
+
+    lever: Lever
+    best_with: Candidate | None
+    best_without: Candidate | None
+    reason: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Done:
     """The search is over.
@@ -186,9 +208,11 @@ class Done:
         reason: why it ended and why this choice, in a sentence or two.
         front: candidates that no other beats, best first.
         nearest_miss: with ``chosen`` None, the candidate closest to the bounds, or None.
+        levers: what each lever that this search had was worth.
     """
 
     chosen: Candidate | None
     reason: str
     front: tuple[Candidate, ...] = ()
     nearest_miss: Candidate | None = None
+    levers: tuple[LeverResult, ...] = ()

@@ -25,7 +25,10 @@ def test_both_arms_train_the_same_number_of_steps_on_the_same_rows(
 ) -> None:
     rows, probe = examples.read_examples(write_training_data(tmp_path, rows=64) / "train.json")
     problem = bench.Problem(
-        model_dir=tiny_model_dir, rows=rows, validation=probe, used=compute.training_compute()
+        model_dir=tiny_model_dir,
+        rows=rows,
+        validation=probe,
+        used=compute.training_compute(),
     )
     for train in (bench.train_here, bench.train_plainly):
         untrained = train(problem, seed=1, steps=2, scores=True)

@@ -7,7 +7,7 @@ import pytest
 
 from autotune.constraint import parse_constraint
 from autotune.measurement import Measurement
-from autotune.search import CensusState, SearchSettings, StagedPlanner
+from autotune.search import CensusState, SearchSettings, SearchSpace, StagedPlanner
 from autotune.steps import MeasureStep, OutcomeStatus, ScoreStep, TrainStep
 
 from .world import (
@@ -115,7 +115,13 @@ def test_recipes_with_more_loss_that_are_not_faster_are_not_carried_on() -> None
 def test_base_loss_says_nothing_across_recipes_of_different_depth() -> None:
     pruned = replace(INT8, layers=20)
     facts = dict(FACTS) | {pruned: replace(FACTS[INT8], base_nll=9.0)}
-    settings = SearchSettings(recipes=(*RECIPES, pruned), budget_s=900.0)
+    settings = SearchSettings(
+        recipes=(*RECIPES, pruned),
+        budget_s=900.0,
+        space=SearchSpace(layers=(None, 20)),
+        model_layers=30,
+        asks_depth=True,
+    )
     run = simulate(World(facts=facts), StagedPlanner(settings))
     assert run.planner.census()[pruned.name].state is CensusState.KEPT
 

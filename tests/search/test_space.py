@@ -115,7 +115,7 @@ def test_a_space_without_a_choice_is_refused(arguments: dict[str, tuple[float, .
 
 def test_a_range_rounds_to_three_digits_and_stays_inside() -> None:
     rate = LogRange(name="learning_rate", low=1.2345e-4, high=1.2399e-4)
-    assert all(rate.low <= float(value) <= rate.high for value in rate.grid())
+    assert all(rate.low <= float(value or 0) <= rate.high for value in rate.grid())
 
 
 @given(st.integers(min_value=0, max_value=2**32 - 1))

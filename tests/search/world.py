@@ -3,14 +3,15 @@
 It is the seam through which a planner is replayed. Everything is deterministic:
 noise is drawn from a hash of what is asked. Accuracy of a trained candidate falls
 with the distance of its learning rate from the best one and with the recipe's
-rounding; loss falls along the training as a power law.
+rounding; loss falls along the training as a power law. Cut models lose and save by the
+share of layers that is left out; a quantiser in the loop wins part of its rounding back.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from autotune.candidate import AdapterConfig, Algorithm, Candidate, Precision, Recipe
@@ -86,6 +87,10 @@ class World:
         confirm_factor: latencies at the confirmation over those of the census, by recipe.
         noise: relative half-width of latency intervals with 64 requests.
         score_s, merge_s, block_s: seconds.
+        layers: of the whole model.
+        cut_loss: what leaving out all layers would add to a final loss, over it; half
+            as many add a quarter of that.
+        healed: share of the rounding that training with its quantiser wins back.
     """
 
     facts: Mapping[Recipe, RecipeFacts] = field(default_factory=lambda: dict(FACTS))
@@ -97,6 +102,9 @@ class World:
     score_s: float = 8.0
     merge_s: float = 2.0
     block_s: float = 3.0
+    layers: int = 30
+    cut_loss: float = 2.0
+    healed: float = 0.8
     trained: dict[str, float] = field(default_factory=dict)
 
     def run(self, step: Step) -> Outcome:
@@ -111,19 +119,44 @@ class World:
             case TestStep():
                 return self._test(step)
 
+    def share(self, layers: int | None) -> float:
+        """Return the share of the layers that is kept."""
+        return 1.0 if layers is None else layers / self.layers
+
+    def of(self, recipe: Recipe) -> RecipeFacts:
+        """Return how ``recipe`` behaves; a cut model's follows from the whole one's."""
+        if recipe in self.facts:
+            return self.facts[recipe]
+        whole, share = self.facts[replace(recipe, layers=None)], self.share(recipe.layers)
+        takes = 0.1 + 0.9 * share  # embeddings and head stay
+        latency_s, size = takes * whole.latency_s, takes * whole.size
+        return replace(whole, latency_s=latency_s, size=size, base_nll=9.0)
+
     def loss(self, adapter: AdapterConfig, fraction: float) -> float:
-        """Return the loss on the fixed subset."""
+        """Return the loss on the fixed subset, with what is in the loop."""
+        return self._exact_loss(adapter, fraction) + self._rounding(adapter, adapter.quantiser)
+
+    def _exact_loss(self, adapter: AdapterConfig, fraction: float) -> float:
         distance = math.log(adapter.learning_rate / self.best_rate) ** 2
         final = 0.1 * (1 + 0.4 * distance + 0.1 * abs(math.log2(adapter.rank / 16)))
+        final *= 1 + self.cut_loss * (1 - self.share(adapter.layers)) ** 2
         wobble = 0.02 * _noise("loss", adapter.name)
         return float(final * (1 + wobble) * fraction**-0.35)
+
+    def _rounding(self, adapter: AdapterConfig, quantiser: str | None) -> float:
+        """Return what rounding with ``quantiser`` adds to the loss of a training."""
+        if quantiser is None:
+            return 0.0
+        known = {recipe.quantiser: facts.rounding for recipe, facts in self.facts.items()}
+        left = 1 - self.healed if quantiser == adapter.quantiser else 1.0
+        return left * known[quantiser]
 
     def accuracy(self, candidate: Candidate) -> float:
         """Return the share right on the validation split."""
         if candidate.adapter is None:
             return 0.215
-        loss = self.loss(candidate.adapter, candidate.fraction)
-        rounding = self.facts[candidate.recipe].rounding
+        loss = self._exact_loss(candidate.adapter, candidate.fraction)
+        rounding = self._rounding(candidate.adapter, candidate.recipe.quantiser)
         return max(0.0, 0.98 - max(0.0, loss - 0.1) * 0.4 - rounding)
 
     def _failed(self, *names: str, cost_s: float) -> Outcome | None:
@@ -133,6 +166,7 @@ class World:
     def _train(self, step: TrainStep) -> Outcome:
         name = step.adapter.name
         seconds = (step.fraction - self.trained.get(name, 0.0)) * self.training_s
+        seconds *= self.share(step.adapter.layers) * (1.4 if step.adapter.quantiser else 1.0)
         self.trained[name] = step.fraction
         if failed := self._failed(name, "training", cost_s=seconds / 2):
             return failed
@@ -140,7 +174,7 @@ class World:
         return _measured({name: {"nll": loss}}, {"finetune": seconds})
 
     def _score(self, candidate: Candidate) -> Outcome:
-        facts = self.facts[candidate.recipe]
+        facts = self.of(candidate.recipe)
         if failed := self._failed(candidate.name, candidate.recipe.name, cost_s=facts.build_s):
             return failed
         stages = {"build": facts.build_s, "score": self.score_s}
@@ -149,7 +183,8 @@ class World:
         right = round(self.accuracy(candidate) * ROWS)
         nll = facts.base_nll
         if candidate.adapter is not None:
-            nll = self.loss(candidate.adapter, candidate.fraction) + facts.rounding
+            nll = self._exact_loss(candidate.adapter, candidate.fraction)
+            nll += self._rounding(candidate.adapter, candidate.recipe.quantiser)
         measurements = {
             "accuracy": _single("accuracy", "1", right / ROWS, n=ROWS),
             "nll": _single("nll", "nat", nll, n=ROWS),
@@ -172,13 +207,13 @@ class World:
         n = _BLOCK * step.rounds
         half = self.noise * math.sqrt(2 * _BLOCK / n)
         shift = 1 + 0.3 * half * _noise("timing", candidate.name, step.purpose, step.rounds)
-        p95 = self.facts[recipe].latency_s * shift
+        p95 = self.of(recipe).latency_s * shift
         if step.purpose == "confirm":
             p95 *= self.confirm_factor.get(recipe, 1.0)
         timings = {"latency.p50": _timed("latency.p50", p95 * 0.93, half, n)}
         if n >= 59:
             timings["latency.p95"] = _timed("latency.p95", p95, half, n)
-        memory = _single("memory", "B", 2 * self.facts[recipe].size)
+        memory = _single("memory", "B", 2 * self.of(recipe).size)
         return timings | {"memory": memory}
 
     def _test(self, step: TestStep) -> Outcome:

@@ -13,7 +13,7 @@ from autotune.errors import UsageError
 
 from .store import ArtifactStore
 
-__all__ = ["Stored", "chosen_to_go", "prune", "stored_artifacts"]
+__all__ = ["Stored", "chosen_to_go", "prune_store", "stored_artifacts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def chosen_to_go(
     return [one for one in stored if one.key in old]
 
 
-def prune(store: ArtifactStore, gone: Sequence[Stored]) -> int:
+def prune_store(store: ArtifactStore, gone: Sequence[Stored]) -> int:
     """Remove ``gone`` from the store and return how many bytes that were.
 
     Raises:

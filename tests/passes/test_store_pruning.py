@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from autotune.cache import plan_prune, size_lines
 from autotune.errors import UnitError, UsageError
-from autotune.passes import ArtifactStore, Origin, Stored, chosen_to_go, prune, stored_artifacts
+from autotune.passes import (
+    ArtifactStore,
+    Origin,
+    Stored,
+    chosen_to_go,
+    prune_store,
+    stored_artifacts,
+)
 from autotune.plain import digest
 
 
@@ -62,12 +69,12 @@ def test_a_pruned_store_is_whole_and_makes_again_what_went(tmp_path: Path) -> No
     store = filled(tmp_path / "store")
     first, second, third = stored_artifacts(store)
     assert [one.size_bytes // 1000 for one in (first, second, third)] == [1, 2, 3]
-    assert prune(store, [first, second]) == first.size_bytes + second.size_bytes
+    assert prune_store(store, [first, second]) == first.size_bytes + second.size_bytes
     assert stored_artifacts(store) == [third]
     assert store.get(first.key, "build") is None
     assert store.get_verified(third.key, "build") is not None
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
-    assert prune(store, [first]) == first.size_bytes  # gone already: no error
+    assert prune_store(store, [first]) == first.size_bytes  # gone already: no error
 
 
 def test_a_command_at_work_keeps_the_store_from_being_pruned(tmp_path: Path) -> None:
@@ -77,9 +84,9 @@ def test_a_command_at_work_keeps_the_store_from_being_pruned(tmp_path: Path) -> 
         store.used(),
         pytest.raises(UsageError, match="is at work with the store"),
     ):
-        prune(ArtifactStore(store.root), everything)
+        prune_store(ArtifactStore(store.root), everything)
     assert stored_artifacts(store) == everything
-    assert prune(store, everything) > 6000
+    assert prune_store(store, everything) > 6000
 
 
 def test_a_command_that_was_killed_keeps_nothing(tmp_path: Path) -> None:
@@ -94,7 +101,7 @@ def test_a_command_that_was_killed_keeps_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False)
     assert done.returncode == 9
     assert len(list((store.root / "locks").glob("user-*"))) == 1
-    assert prune(store, stored_artifacts(store)) > 6000
+    assert prune_store(store, stored_artifacts(store)) > 6000
     assert list((store.root / "locks").glob("user-*")) == []
 
 

@@ -1,1 +1,0 @@
-"""Benchmarks: scripts that take minutes and print figures; no tests."""
