@@ -27,11 +27,22 @@ from .product import pairs, product
 _OF_EACH_REASON = 4
 
 
-def run(provider: str, *, pairwise: bool, root: Path) -> Iterator[Row]:
-    """Yield a row for each combination; of each model refusals first."""
+def run(
+    provider: str, *, pairwise: bool = False, every_level: bool = False, root: Path
+) -> Iterator[Row]:
+    """Yield a row for each combination; of each model refusals first.
+
+    How products are computed does not touch what is stored, so unless ``every_level`` other
+    accuracy levels than the builder's are met in pairs with everything else, and no further.
+    """
     for fixture in make_fixtures(root):
         kept, refused = _sorted_out(provider, fixture)
-        for recipe in (*refused, *(pairs(kept) if pairwise else kept)):
+        chosen = pairs(kept)
+        if not pairwise:
+            usual = (None, 4) if provider in ("cpu", "webgpu") else (None, 0)
+            all_ = kept if every_level else [r for r in kept if r.accuracy_level in usual]
+            chosen = list({recipe.name: recipe for recipe in (*all_, *chosen)}.values())
+        for recipe in (*refused, *chosen):
             yield examine(recipe, fixture, root / "built")
 
 
@@ -116,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.matrix")
     parser.add_argument("--pairs", action="store_true", help="every pair of values, not all")
     parser.add_argument("--provider", default="cpu", help="in the builder's spelling")
+    parser.add_argument("--every-level", action="store_true", help="all accuracy levels of all")
     parser.add_argument("--what-is-refused", action="store_true", help="build that")
     parser.add_argument("--csv", type=Path, help="a new file, for what was built")
     asked = parser.parse_args()
@@ -128,7 +140,13 @@ def main() -> None:
         if asked.what_is_refused:
             rows = list(run_refused(asked.provider, root=Path(root)))
         else:
-            rows = list(run(asked.provider, pairwise=asked.pairs, root=Path(root)))
+            found = run(
+                asked.provider,
+                pairwise=asked.pairs,
+                every_level=asked.every_level,
+                root=Path(root),
+            )
+            rows = list(found)
         sys.stdout.write(f"{summary(rows)}\n")
         if asked.pairs and asked.provider == "cpu":
             faults = [row.outcome for row in run_faults(asked.provider, root=Path(root))]
