@@ -158,9 +158,13 @@ def _reference(model_dir: Path) -> _Reference:
 
 
 def _last_logits(model: PreTrainedModel, prompts: list[list[int]]) -> Logits:
+    """Return the logits after each prompt; attention is causal, so what follows is no matter."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts])
     with torch.inference_mode():
-        rows = [model(input_ids=torch.tensor([p])).logits[0, -1].numpy() for p in prompts]
-    return np.stack(rows)
+        logits = model(input_ids=ids).logits
+    found: Logits = np.stack([logits[row, len(p) - 1].numpy() for row, p in enumerate(prompts)])
+    return found
 
 
 def _on_grid(

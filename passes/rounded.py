@@ -28,6 +28,9 @@ __all__ = ["Rounding", "dequantize", "lay_rounded"]
 # honest one is off by a fifth of its length, another row by more than its whole length.
 _NEAR = 0.5
 _EIGHT_BITS = 8
+# Nodes with rounded weights that are not read here: experts of a mixture, and float products
+# behind a DequantizeLinear.
+_NOT_READ = ("QMoE", "DequantizeLinear")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,12 @@ def lay_rounded(model: PreTrainedModel, built: Path) -> Rounding | None:
 
     Returns:
         How far the weights were moved; None where some could not be found, which leaves
-        ``model`` half changed: an architecture whose weights the builder rearranges, or a
-        graph with other weights.
+        ``model`` half changed: an architecture whose weights the builder rearranges, a graph
+        with other weights, or one with kinds of rounded weights that are not read here.
     """
+    graph = onnx_ir.load(built / "model.onnx").graph
+    if any(node.op_type in _NOT_READ for node in graph.all_nodes()):
+        return None
     head, table = _untied(model)
     shelves: dict[int, list[_Matrix]] = {}
     for module in model.modules():
@@ -65,7 +71,7 @@ def lay_rounded(model: PreTrainedModel, built: Path) -> Rounding | None:
             shelves.setdefault(weight.shape[1], []).append(_Matrix(weight))
     moves: list[_Move] = []
     with torch.inference_mode():
-        for name, rounded in _rounded_matrices(built):
+        for name, rounded in _rounded_matrices(graph):
             if name.startswith("/lm_head/"):
                 places = _one_place(head, rounded)
             elif name.startswith("/model/embed_tokens/"):
@@ -142,10 +148,9 @@ def _lay(own: Tensor, rounded: Tensor) -> _Move:
     return math.sqrt(error), along / length if length else 0.0
 
 
-def _rounded_matrices(built: Path) -> Iterator[tuple[str, Tensor]]:
+def _rounded_matrices(graph: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield the name of each node with rounded weights and their values, (rows, row)."""
-    model = onnx_ir.load(built / "model.onnx")
-    for node in model.graph:
+    for node in graph:
         if node.op_type == "MatMulNBits":
             sizes = {key: node.attributes[key].value for key in ("bits", "block_size", "K")}
             stored, scales, zeros = (_stored(node, place) for place in (1, 2, 3))
@@ -158,13 +163,13 @@ def _rounded_matrices(built: Path) -> Iterator[tuple[str, Tensor]]:
             block = node.attributes["block_size"].value
             stored, scales, zeros = (_stored(node, place) for place in (0, 2, 3))
             values = dequantize(stored, scales, zeros, bits=bits, block_size=block)
-            yield node.name or "", values[:, : _width(model)]
+            yield node.name or "", values[:, : _width(graph)]
 
 
-def _width(model: Any) -> int:
+def _width(graph: Any) -> int:
     """Return the width of token vectors: that of the first normalisation's weights."""
     norms = ("SimplifiedLayerNormalization", "LayerNormalization", "RMSNormalization")
-    norm = next(node for node in model.graph if node.op_type in norms)
+    norm = next(node for node in graph if node.op_type in norms)
     return int(norm.inputs[1].shape[0])
 
 

@@ -97,7 +97,9 @@ def test_of_plain_text_the_least_perplexity_is_taken_or_an_equal_that_is_cheaper
     found = _pick(best, worse)
     assert found.reason.startswith("the least perplexed")
     found = _pick(best, worse, bounds=("latency<=50ms",))
-    assert "best is better (perplexity 20.000 [19.600, 20.400]) but latency.p95 130 ms" in found.reason
+    assert (
+        "best is better (perplexity 20.000 [19.600, 20.400]) but latency.p95 130 ms" in found.reason
+    )
 
 
 def test_where_latencies_meet_the_smaller_is_cheaper() -> None:
