@@ -50,10 +50,12 @@ LEAST_CORRELATION = {
 # Least correlation with the model that has the graph's own weights: what is left is the
 # rounding of activations. Layers that are exchanged stay exchanged in the graph alone.
 LEAST_ON_GRID = 0.9
-# Largest relative error of a matrix, and of its length, that is believed to be rounding.
-# Measured on every recipe: int8 0.007 and 0.0002, int4 0.12 and 0.013.
-_MOST_ERROR = {Precision.INT8: 0.05, Precision.INT4: 0.4}
-_MOST_SCALE = {Precision.INT8: 0.01, Precision.INT4: 0.1}
+# Largest share of a matrix's weights that rounding to the nearest value may leave further than
+# half a step away. Measured: 0.008 in every recipe of a tiny model, 0.005 on SmolLM2-135M; a
+# stretch by a fifth makes it 0.3, the update of another adapter (3 % of the weights) 0.04 in
+# int4 and 0.7 in int8.
+_MOST_ASTRAY = 0.03
+_ROUNDED = (Precision.INT8, Precision.INT4)
 _PROMPTS = 8
 _LENGTHS = (5, 7, 9, 11, 13, 15, 16, 16)
 _SEED = 0
@@ -80,9 +82,9 @@ def prove(
     Returns:
         ``correlation`` of last-position logits with the model's, ``largest_difference`` of
         logits, ``prompts`` and ``device``; for rounded weights that were found in the model
-        the same ``on_grid``, with ``weight_error`` and ``scale_error`` as ``Rounding`` has
-        them; ``least``, the correlation that was asked for. Or ``not_run`` with the reason
-        where the provider is not on this machine.
+        the same ``on_grid``, with ``error`` and ``astray`` as ``Rounding`` has them;
+        ``least``, the correlation that was asked for. Or ``not_run`` with the reason where
+        the provider is not on this machine.
 
     Raises:
         BuildError: the graph does not load or run, or disagrees with the model.
@@ -107,7 +109,7 @@ def prove(
         )
     _check_form(recipe, found, expected)
     agreement = _agreement(found, expected) | {"prompts": len(prompts), "device": device}
-    if recipe.precision in _MOST_ERROR:
+    if recipe.precision in _ROUNDED:
         on_grid = _on_grid(recipe, found, prompts, model=model, built=built)
         if on_grid is not None:
             return agreement | {"on_grid": on_grid, "least": LEAST_ON_GRID}
@@ -179,21 +181,17 @@ def _on_grid(
     rounding = lay_rounded(rounded, built)
     if rounding is None:
         return None
-    for what, value, most in (
-        ("weights", rounding.error, _MOST_ERROR[recipe.precision]),
-        ("scales", rounding.scale, _MOST_SCALE[recipe.precision]),
-    ):
-        if not value <= most:
-            raise BuildError(
-                f"The {what} in the graph of {recipe.name} are no rounding of its model's: they"
-                f" are off by {value:.3f} of them, {recipe.precision} may be by {most};"
-                " use another recipe."
-            )
+    if not rounding.astray <= _MOST_ASTRAY:
+        raise BuildError(
+            f"The weights in the graph of {recipe.name} are no rounding of its model's:"
+            f" {rounding.astray:.1%} of a matrix lie further away than half a step, at most"
+            f" {_MOST_ASTRAY:.0%} may; use another recipe."
+        )
     agreement = _agreement(found, _last_logits(rounded, prompts))
     _check_agreement(
         recipe, agreement["correlation"], LEAST_ON_GRID, "its model with the same weights"
     )
-    return agreement | {"weight_error": rounding.error, "scale_error": rounding.scale}
+    return agreement | {"error": rounding.error, "astray": rounding.astray}
 
 
 def _written_prompts(model: PreTrainedModel) -> list[list[int]]:

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Rounding", "dequantize", "lay_rounded"]
+__all__ = ["Rounded", "Rounding", "dequantize", "lay_rounded"]
 
-# Which weights of the model a row of the graph is a rounding of is found by the nearest; an
-# honest one is off by a fifth of its length, another row by more than its whole length.
+# A rounding of a matrix is off by a sixth of its length at most, another matrix by more than
+# its whole length.
 _NEAR = 0.5
+# With room for weights that were halved to fp16 first: a tenth of a step in eight bits.
+_HALF_A_STEP = 0.6
 _EIGHT_BITS = 8
 # Nodes with rounded weights that are not read here: experts of a mixture, and float products
 # behind a DequantizeLinear.
@@ -39,12 +41,46 @@ class Rounding:
 
     Attributes:
         error: largest relative error of a matrix, its root mean square over the weights'.
-        scale: largest departure from 1 of the factor that brings a rounded matrix nearest
-            to its own; honest rounding hardly changes lengths, a wrong scale does.
+        astray: largest share of a matrix's weights that lie further from their own than half
+            a step of their block, in [0, 1]: those that the ends of the scale cut off.
     """
 
     error: float
-    scale: float
+    astray: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """Weights of the graph, in blocks along the row.
+
+    Attributes:
+        values: (rows, row).
+        steps: between two values that a weight of the block can have, (rows, blocks).
+        block_size: weights that share a step; the last block of a row may be shorter.
+    """
+
+    values: Tensor
+    steps: Tensor
+    block_size: int
+
+    def rows(self, start: int, length: int) -> Rounded:
+        """Return some of the rows."""
+        kept = slice(start, start + length)
+        return Rounded(values=self.values[kept], steps=self.steps[kept], block_size=self.block_size)
+
+    def cut(self, width: int) -> Rounded:
+        """Return rows of ``width``: without what fills their last block up."""
+        return Rounded(values=self.values[:, :width], steps=self.steps, block_size=self.block_size)
+
+    def compare(self, own: Tensor) -> Rounding:
+        """Return how far these values are from the model's."""
+        away = (self.values - own).abs_()
+        error = float(away.norm()) / (float(own.norm()) or math.inf)
+        missing = self.steps.shape[1] * self.block_size - away.shape[1]
+        blocks = nn.functional.pad(away, (0, missing)) if missing else away
+        blocks = blocks.reshape(len(away), -1, self.block_size)
+        astray = blocks > (self.steps.abs() * _HALF_A_STEP)[:, :, None]
+        return Rounding(error=error, astray=int(astray.sum()) / away.numel())
 
 
 def lay_rounded(model: PreTrainedModel, built: Path) -> Rounding | None:
@@ -63,51 +99,38 @@ def lay_rounded(model: PreTrainedModel, built: Path) -> Rounding | None:
     graph = onnx_ir.load(built / "model.onnx").graph
     if any(node.op_type in _NOT_READ for node in graph.all_nodes()):
         return None
+    moves: list[Rounding] = []
+    with torch.inference_mode():
+        for places in _laid_out(model, graph):
+            for own, part in places:
+                if own.shape != part.values.shape or (move := part.compare(own)).error > _NEAR:
+                    return None
+                moves.append(move)
+                own.copy_(part.values)
+            if not places:
+                return None
+    if not moves:
+        return None
+    return Rounding(
+        error=max(move.error for move in moves), astray=max(move.astray for move in moves)
+    )
+
+
+def _laid_out(model: PreTrainedModel, graph: Any) -> Iterator[list[tuple[Tensor, Rounded]]]:
+    """Yield for each matrix of the graph which rows of the model are which of its own."""
     head, table = _untied(model)
     shelves: dict[int, list[_Matrix]] = {}
     for module in model.modules():
         weight = getattr(module, "weight", None)
         if isinstance(module, nn.Linear) and weight is not head:
             shelves.setdefault(weight.shape[1], []).append(_Matrix(weight))
-    moves: list[_Move] = []
-    with torch.inference_mode():
-        for name, rounded in _rounded_matrices(graph):
-            if name.startswith("/lm_head/"):
-                places = _one_place(head, rounded)
-            elif name.startswith("/model/embed_tokens/"):
-                places = _one_place(table, rounded)
-            else:
-                places = _places(shelves.get(rounded.shape[1], []), rounded)
-            if not places:
-                return None
-            moves += [_lay(own, part) for own, part in places]
-    if not moves:
-        return None
-    return Rounding(
-        error=max(error for error, _ in moves), scale=max(abs(scale - 1) for _, scale in moves)
-    )
-
-
-_Move = tuple[float, float]
-_Place = tuple[Tensor, Tensor]
-
-
-def _one_place(own: Tensor, rounded: Tensor) -> list[_Place]:
-    return [(own, rounded)] if own.shape == rounded.shape else []
-
-
-def _places(shelf: list[_Matrix], rounded: Tensor) -> list[_Place]:
-    """Return which rows of the model the rows of a matrix are roundings of; none if unknown."""
-    found, start = [], 0
-    while start < len(rounded):
-        matrix = _nearest(rounded[start], shelf)
-        if matrix is None:
-            return []
-        own = matrix.left[: len(rounded) - start]
-        found.append((own, rounded[start : start + len(own)]))
-        matrix.laid += len(own)
-        start += len(own)
-    return found
+    for node, rounded in _rounded_weights(graph):
+        if node.startswith("/lm_head/"):
+            yield [(head, rounded)]
+        elif node.startswith("/model/embed_tokens/"):
+            yield [(table, rounded)]
+        else:
+            yield _places(shelves.get(rounded.values.shape[1], []), rounded)
 
 
 @dataclass
@@ -122,6 +145,22 @@ class _Matrix:
         return self.weight[self.laid :]
 
 
+def _places(shelf: list[_Matrix], rounded: Rounded) -> list[tuple[Tensor, Rounded]]:
+    """Return which rows of the model are nearest to the rows of a matrix; none where too few."""
+    found, start = [], 0
+    while start < len(rounded.values):
+        open_ = [matrix for matrix in shelf if len(matrix.left)]
+        if not open_:
+            return []
+        firsts = torch.stack([matrix.left[0] for matrix in open_])
+        matrix = open_[int((firsts - rounded.values[start]).norm(dim=1).argmin())]
+        own = matrix.left[: len(rounded.values) - start]
+        found.append((own, rounded.rows(start, len(own))))
+        matrix.laid += len(own)
+        start += len(own)
+    return found
+
+
 def _untied(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """Return the weights of head and token table, of which a graph can round each apart."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
@@ -130,40 +169,25 @@ def _untied(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     return head.weight, table.weight
 
 
-def _nearest(row: Tensor, shelf: list[_Matrix]) -> _Matrix | None:
-    open_ = [matrix for matrix in shelf if len(matrix.left)]
-    if not open_:
-        return None
-    firsts = torch.stack([matrix.left[0] for matrix in open_])
-    far = (firsts - row).norm(dim=1) / firsts.norm(dim=1)
-    best = int(far.argmin())
-    return open_[best] if far[best] < _NEAR else None
-
-
-def _lay(own: Tensor, rounded: Tensor) -> _Move:
-    """Replace ``own``; return the relative error, and the factor that undoes it best."""
-    length, along = float(rounded.pow(2).sum()), float((rounded * own).sum())
-    error = float((rounded - own).pow(2).sum()) / float(own.pow(2).sum())
-    own.copy_(rounded)
-    return math.sqrt(error), along / length if length else 0.0
-
-
-def _rounded_matrices(graph: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the name of each node with rounded weights and their values, (rows, row)."""
+def _rounded_weights(graph: Any) -> Iterator[tuple[str, Rounded]]:
+    """Yield the name of each node with rounded weights, and these."""
     for node in graph:
         if node.op_type == "MatMulNBits":
-            sizes = {key: node.attributes[key].value for key in ("bits", "block_size", "K")}
             stored, scales, zeros = (_stored(node, place) for place in (1, 2, 3))
-            values = dequantize(
-                stored, scales, zeros, bits=sizes["bits"], block_size=sizes["block_size"]
-            )
-            yield node.name or "", values[:, : sizes["K"]]
+            width = node.attributes["K"].value
         elif node.op_type == "GatherBlockQuantized":
-            bits = node.attributes["bits"].value if "bits" in node.attributes else 4
-            block = node.attributes["block_size"].value
             stored, scales, zeros = (_stored(node, place) for place in (0, 2, 3))
-            values = dequantize(stored, scales, zeros, bits=bits, block_size=block)
-            yield node.name or "", values[:, : _width(graph)]
+            width = _width(graph)
+        else:
+            continue
+        rounded = dequantize(
+            stored,
+            scales,
+            zeros,
+            bits=node.attributes["bits"].value if "bits" in node.attributes else 4,
+            block_size=node.attributes["block_size"].value,
+        )
+        yield node.name or "", rounded.cut(width)
 
 
 def _width(graph: Any) -> int:
@@ -182,14 +206,14 @@ def _stored(node: Any, place: int) -> NDArray[Any] | None:
 
 
 def dequantize(
-    stored: NDArray[Any],
-    scales: NDArray[Any],
+    stored: NDArray[Any] | None,
+    scales: NDArray[Any] | None,
     zeros: NDArray[Any] | None,
     *,
     bits: int,
     block_size: int,
-) -> Tensor:
-    """Return the values of weights that are stored in blocks, (rows, blocks * block_size).
+) -> Rounded:
+    """Return the values of weights that are stored in blocks, as long as their blocks are.
 
     As MatMulNBits and GatherBlockQuantized read them
     (https://github.com/microsoft/onnxruntime/blob/v1.32.0/docs/ContribOperators.md): four bits
@@ -197,26 +221,29 @@ def dequantize(
     of unsigned numbers.
 
     Args:
-        stored: rows of whole blocks, padding at the end of a row included.
+        stored: rows of blocks.
         scales: one a block.
         zeros: one a block, packed as the weights are, each row to whole bytes; or floats.
         bits: 4 or 8.
         block_size: weights per scale.
+
+    Raises:
+        ValueError: no weights or no scales.
     """
-    is_typed = stored.dtype.name in ("int4", "uint4")
+    if stored is None or scales is None:
+        raise ValueError("Rounded weights are stored as numbers with scales, one is missing.")
     rows = len(stored)
     steps = torch.from_numpy(np.array(scales, dtype=np.float32)).reshape(rows, -1)
     blocks = steps.shape[1]
     values = _unpacked(stored, bits).reshape(rows, -1)
-    missing = blocks * block_size - values.shape[1]
-    if missing > 0:
-        values = torch.nn.functional.pad(values, (0, missing))
+    values = nn.functional.pad(values, (0, blocks * block_size - values.shape[1]))
     values = values.reshape(rows, blocks, block_size)
     if zeros is not None:
-        middle = _unpacked(zeros, bits).reshape(rows, -1)[:, :blocks, None]
-    else:
-        middle = torch.tensor(0.0 if is_typed else float(1 << (bits - 1)))
-    return ((values - middle) * steps[:, :, None]).reshape(rows, -1)
+        values -= _unpacked(zeros, bits).reshape(rows, -1)[:, :blocks, None]
+    elif stored.dtype.name not in ("int4", "uint4"):
+        values -= float(1 << (bits - 1))
+    values *= steps[:, :, None]
+    return Rounded(values=values.reshape(rows, -1), steps=steps, block_size=block_size)
 
 
 def _unpacked(stored: NDArray[Any], bits: int) -> Tensor:
