@@ -49,7 +49,13 @@ from autotune.targets import (
     survey,
 )
 
-__all__ = ["CALIBRATION_S", "MachineRequest", "take_hardware_report", "tool_facts"]
+__all__ = [
+    "CALIBRATION_S",
+    "MachineRequest",
+    "proven_target",
+    "take_hardware_report",
+    "tool_facts",
+]
 
 CALIBRATION_S = 20.0
 _START_S = 3.0  # of each device's process: interpreter, libraries, filling the array
@@ -246,20 +252,31 @@ def _missing_parts(
 
 
 def _target(finding: Finding) -> ReportedTarget:
-    target = finding.target
-    proof = target.proof if isinstance(target, ProvenTarget) else None
-    versions = {"onnxruntime": proof.onnxruntime, **proof.versions} if proof else {}
+    is_elsewhere = finding.interpreter != sys.executable
+    if isinstance(finding.target, ProvenTarget):
+        return proven_target(finding.target, is_other_interpreter=is_elsewhere)
     return ReportedTarget(
         name=finding.family.name,
         provider=finding.family.onnxruntime_name,
         status=finding.status,
         reason=finding.reason,
-        is_other_interpreter=finding.interpreter != sys.executable,
-        nodes=dict(proof.nodes) if proof else {},
-        devices=proof.devices if proof else (),
-        versions=versions,
-        install=() if target is not None else finding.family.install,
-        refused_types=dict(proof.refused_types) if proof else {},
+        is_other_interpreter=is_elsewhere,
+        install=() if finding.target is not None else finding.family.install,
+    )
+
+
+def proven_target(target: ProvenTarget, *, is_other_interpreter: bool) -> ReportedTarget:
+    """Return what a report says of a target on which a node ran."""
+    proof = target.proof
+    return ReportedTarget(
+        name=target.family.name,
+        provider=target.family.onnxruntime_name,
+        status="proven",
+        is_other_interpreter=is_other_interpreter,
+        nodes=dict(proof.nodes),
+        devices=proof.devices,
+        versions={"onnxruntime": proof.onnxruntime, **proof.versions},
+        refused_types=dict(proof.refused_types),
     )
 
 

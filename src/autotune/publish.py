@@ -28,6 +28,7 @@ from autotune.reports import (
     write_mistakes,
     write_model_folder,
 )
+from autotune.run_hardware import hardware_of
 from autotune.session import Session
 from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, MeasureStep, TestStep
@@ -164,6 +165,7 @@ def _write_model(
         rule=decision_rule(session),
         report=report,
         license_path=session.source.license_path,
+        hardware=hardware_of(session, command=report.command),
     )
 
 
