@@ -108,14 +108,15 @@ def prove(
             " check the provider's installation."
         )
     _check_form(recipe, found, expected)
-    agreement = _agreement(found, expected) | {"prompts": len(prompts), "device": device}
+    agreement = _agreement(found, expected)
+    facts = {**agreement, "prompts": len(prompts), "device": device}
     if recipe.precision in _ROUNDED:
         on_grid = _on_grid(recipe, found, prompts, model=model, built=built)
         if on_grid is not None:
-            return agreement | {"on_grid": on_grid, "least": LEAST_ON_GRID}
+            return facts | {"on_grid": on_grid, "least": LEAST_ON_GRID}
     least = LEAST_CORRELATION[recipe.precision]
     _check_agreement(recipe, agreement["correlation"], least, "its model")
-    return agreement | {"least": least}
+    return facts | {"least": least}
 
 
 def _run_child(

@@ -7,7 +7,7 @@ import io
 import math
 import runpy
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -61,10 +61,10 @@ def examine(recipe: Recipe, fixture: Fixture, folder: Path, *, anyway: bool = Fa
         folder: where to.
         anyway: build what is refused, too.
     """
-    found = {"fixture": fixture.name, "recipe": recipe.name}
+    base = Row(fixture=fixture.name, recipe=recipe.name, outcome="third")
     refusal = check_recipe(recipe, fixture.architecture)
     if refusal is not None and not anyway:
-        return Row(**found, outcome="refused", reason=refusal.reason)
+        return replace(base, outcome="refused", reason=refusal.reason)
     building, graph = (import_module(f"autotune.passes.{name}") for name in ("build", "graph"))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -74,20 +74,20 @@ def examine(recipe: Recipe, fixture: Fixture, folder: Path, *, anyway: bool = Fa
         attributes = graph.read_attributes(folder)
         graph.check_attributes(attributes, recipe, tied=fixture.architecture.tied_embeddings)
     except AutotuneError as error:
-        return Row(**found, outcome="third", reason=str(error))
+        return replace(base, reason=str(error))
     size = sum(file.stat().st_size for file in folder.iterdir())
     if recipe.provider != "cpu":
-        return Row(**found, outcome="built", bytes=size)
+        return replace(base, outcome="built", bytes=size)
     try:
         logits = _logits(folder, fixture.prompts)
     except Exception as error:  # noqa: BLE001 - whatever a runtime says is a third outcome
-        return Row(**found, outcome="third", bytes=size, reason=f"does not run: {error}")
+        return replace(base, bytes=size, reason=f"does not run: {error}")
     difference = float(np.abs(logits - fixture.logits).max())
     on_grid = _difference_on_grid(fixture, folder, logits) if recipe.block_size else math.nan
     near = ON_GRID_IN_INT8 if recipe.accuracy_level == _INT8_LEVEL else ON_GRID
     agrees = difference <= TOLERANCE[recipe.precision] and not on_grid > near
-    return Row(
-        **found,
+    return replace(
+        base,
         outcome="agrees" if agrees else "third",
         difference=difference,
         on_grid=on_grid,

@@ -15,10 +15,17 @@ pytest.importorskip("onnxruntime_genai", reason="extra 'cpu' is not installed")
 ROOT = Path(__file__).parents[2]
 
 
-def matrix(*arguments: str) -> str:
+def matrix(*arguments: str) -> list[str]:
     """Return what the benchmark prints; the builder leaves names in its process, so it has one."""
     command = [sys.executable, "-m", "bench.matrix", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return found.stdout.splitlines()
+
+
+def outcomes(line: str) -> dict[str, int]:
+    """Read ``28660 refused, 130 agrees``."""
+    parts = [part.split(" ") for part in line.split(", ")]
+    return {name: int(count) for count, name in parts}
 
 
 @pytest.mark.slow
@@ -26,24 +33,21 @@ def test_every_pair_of_options_is_refused_or_agrees_and_a_broken_model_never_doe
     tmp_path: Path,
 ) -> None:
     table = tmp_path / "built.csv"
-    printed = matrix("--pairs", "--csv", str(table)).splitlines()
-    outcomes = dict(reversed(part.split(" ")) for part in printed[0].split(", "))
-    assert outcomes.keys() == {"refused", "agrees"}
-    assert int(outcomes["agrees"]) > 100
-    found, of = (
-        next(line for line in printed if "injected" in line).split(" injected")[0].split(" of ")
-    )
-    assert found == of
-    assert int(of) > 20
+    printed = matrix("--pairs", "--csv", str(table))
+    found = outcomes(printed[0])
+    assert found.keys() == {"refused", "agrees"}
+    assert found["agrees"] > 50
+    injected = next(line for line in printed if line.endswith("injected faults found"))
+    caught, _, faults, *_ = injected.split(" ")
+    assert caught == faults
+    assert int(faults) > 20
     with table.open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert {row["outcome"] for row in rows} == {"agrees"}
-    assert {row["fixture"] for row in rows} == {"tied-l1", "tied-l2", "untied-l1", "untied-l2"}
+    assert {row["fixture"] for row in rows} == {"tied-l2", "untied-l1"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("provider", ["cuda"])
-def test_graphs_for_devices_that_are_not_here_have_the_attributes_asked_for(provider: str) -> None:
-    first = matrix("--pairs", "--provider", provider).splitlines()[0]
-    outcomes = dict(reversed(part.split(" ")) for part in first.split(", "))
-    assert outcomes.keys() == {"refused", "built"}
+def test_graphs_for_a_device_that_is_not_here_have_the_attributes_asked_for() -> None:
+    printed = matrix("--pairs", "--provider", "cuda")
+    assert outcomes(printed[0]).keys() == {"refused", "built"}
