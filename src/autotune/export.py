@@ -82,7 +82,7 @@ def export_trial(run: Path, trial: int, *, output: Path | None = None) -> Path:
             rule=decision_rule(session),
             report=_about(report, candidate, events, session),
             license_path=session.source.license_path,
-            hardware=hardware_of(session, command=report.command),
+            hardware=hardware_of(session, report),
         )
     return target
 

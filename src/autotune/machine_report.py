@@ -16,6 +16,7 @@ from pathlib import Path
 from autotune import __version__
 from autotune.calibration import DeviceCalibration, NoiseFloor
 from autotune.evaluators import compare_latency, measurement_lock, noise_floor
+from autotune.known_machine import remember
 from autotune.plain import from_plain, to_plain
 from autotune.progress import Progress
 from autotune.reports import (
@@ -102,6 +103,8 @@ def take_hardware_report(
 ) -> HardwareReport:
     """Return the report of this machine; ``executor`` must have no other job.
 
+    A calibrated one is remembered for the floors of later runs.
+
     Raises:
         HardwareError: an interpreter that cannot be run.
         RunError: another measurement does not end.
@@ -118,7 +121,7 @@ def take_hardware_report(
         *_unknown_facts({**hardware, "accelerators": accelerators}),
         *_missing_parts(request, proven, conflicts, calibration),
     )
-    return HardwareReport(
+    report = HardwareReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=tuple(redact_command(["autotune", *sys.argv[1:]])),
         tool=tool_facts(),
@@ -138,6 +141,8 @@ def take_hardware_report(
         versions=_versions(executor),
         method=_method(calibration),
     )
+    remember(report)
+    return report
 
 
 def _survey(

@@ -1,16 +1,16 @@
 """The hardware report that a model was chosen on, for its deploy folder.
 
 With ``--target-report`` that is the other machine's own report, census and all. A run here
-knows what its machine is and which providers it proved; it takes no calibration, which the
-report says.
+knows what its machine is and which providers it proved; it takes no calibration, but one that
+was taken on this machine before stands in it.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 
+from autotune.known_machine import calibrated_for
 from autotune.machine_report import proven_target, tool_facts
 from autotune.plain import from_plain, to_plain
 from autotune.reports import (
@@ -18,6 +18,7 @@ from autotune.reports import (
     Missing,
     ReportedFact,
     ReportedTarget,
+    RunReport,
     redact_command,
 )
 from autotune.session import Session
@@ -33,19 +34,26 @@ _METHOD = (
 )
 
 
-def hardware_of(session: Session, *, command: Sequence[str]) -> HardwareReport:
-    """Return the report of the machine that ``session`` chooses for."""
+def hardware_of(session: Session, report: RunReport) -> HardwareReport:
+    """Return the report of the machine that ``session`` chooses for.
+
+    Args:
+        session: of the run.
+        report: of the run.
+    """
     if session.target_machine is not None:
         return session.target_machine.report
+    known = calibrated_for(report)
+    calibration = known.calibration if known is not None else None
+    missing = [Missing(field="census", reason="the run's own is in its journal, events.jsonl")]
+    if calibration is None:
+        missing.append(Missing(field="calibration", reason=_NOT_TAKEN, is_required=True))
     return HardwareReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command=tuple(redact_command(list(command))),
+        command=tuple(redact_command(list(report.command))),
         tool=tool_facts(),
-        complete=False,
-        missing=(
-            Missing(field="calibration", reason=_NOT_TAKEN, is_required=True),
-            Missing(field="census", reason="the run's own is in its journal, events.jsonl"),
-        ),
+        complete=calibration is not None,
+        missing=tuple(missing),
         asserted={},
         device=session.device,
         hardware={
@@ -56,10 +64,10 @@ def hardware_of(session: Session, *, command: Sequence[str]) -> HardwareReport:
         accelerators=from_plain(_FACTS, to_plain(read_accelerators())),
         targets=tuple(_reported(target) for target in session.targets),
         conflicts=(),
-        calibration=None,
+        calibration=calibration,
         census=None,
         versions=session.all_versions,
-        method=(_METHOD,),
+        method=(_METHOD,) if known is None else (_METHOD, f"Calibrated {known.created}."),
     )
 
 

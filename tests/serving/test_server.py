@@ -209,6 +209,8 @@ def test_questions_are_answered_in_turn_and_one_that_nobody_waits_for_is_dropped
 def test_a_port_in_use_and_a_missing_library_are_said_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    for library in ("starlette", "uvicorn"):
+        pytest.importorskip(library, reason=f"{library} is not installed (extra 'serve')")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
