@@ -121,9 +121,8 @@ def _laid_out(model: PreTrainedModel, graph: Any) -> Iterator[list[tuple[Tensor,
     head, table = _untied(model)
     shelves: dict[int, list[_Matrix]] = {}
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, nn.Linear) and weight is not head:
-            shelves.setdefault(weight.shape[1], []).append(_Matrix(weight))
+        if isinstance(module, nn.Linear) and module.weight is not head:
+            shelves.setdefault(module.in_features, []).append(_Matrix(module.weight))
     for node, rounded in _rounded_weights(graph):
         if node.startswith("/lm_head/"):
             yield [(head, rounded)]
@@ -163,7 +162,8 @@ def _places(shelf: list[_Matrix], rounded: Rounded) -> list[tuple[Tensor, Rounde
 
 def _untied(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """Return the weights of head and token table, of which a graph can round each apart."""
-    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    ends: tuple[Any, Any] = (model.get_output_embeddings(), model.get_input_embeddings())  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    head, table = ends
     if head.weight is table.weight:
         head.weight = nn.Parameter(table.weight.detach().clone(), requires_grad=False)
     return head.weight, table.weight

@@ -78,7 +78,8 @@ def _make_fixture(folder: Path, *, tied: bool, layers: int) -> Fixture:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = LlamaForCausalLM(config).eval()
+        model = LlamaForCausalLM(config)
+        torch.nn.Module.eval(model)  # transformers' own has no types
         for table in (model.model.embed_tokens, model.lm_head):
             torch.nn.init.normal_(table.weight, std=_EMBEDDING_STD)
     model.generation_config = GenerationConfig.from_model_config(config)
