@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune.candidate import AdapterConfig, Recipe
+from autotune.candidate import AdapterConfig, Method, Recipe
 from autotune.config import Bounds, resolve_config
 from autotune.errors import UsageError
 from autotune.kinds import Kind
@@ -33,6 +33,7 @@ from autotune.reports import (
 )
 from autotune.settings import flags_of
 from autotune.task_flags import TaskFlags
+from autotune.trainings import Trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,6 +227,9 @@ def tune(
     budget: str | None = None,
     trials: int | None = None,
     sampler: str = "tpe",
+    methods: Sequence[Method] = (),
+    quantisers: Sequence[str] = (),
+    layers: Sequence[int] | None = None,
     seed: int = 0,
     trust_remote_code: bool = False,
     output: str | Path | None = None,
@@ -252,6 +256,10 @@ def tune(
         budget: wall time with unit; None is 12 min for the demo and 1 h for your data.
         trials: trained models scored at most.
         sampler: Optuna sampler by name.
+        methods: ways of training; none takes those that help.
+        quantisers: in the training loop with qat-lora; none takes those of the recipes.
+        layers: decoder layers to keep beside the whole model; an empty list leaves none out,
+            None lets bounds and census decide.
         seed: of everything.
         trust_remote_code: run Python code that a model repository brings.
         output: run folder; None is ``results/<time>-<target>``.
@@ -288,6 +296,8 @@ def tune(
         budget=budget,
         trials=trials,
         sampler=sampler,
+        trainings=Trainings(methods=tuple(methods), quantisers=tuple(quantisers)),
+        layers=None if layers is None else tuple(sorted(set(layers), reverse=True)),
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
@@ -311,6 +321,9 @@ def tune(
         "budget": budget,
         "trials": trials,
         "sampler": sampler if sampler != "tpe" else None,
+        "methods": ",".join(methods) or None,
+        "quantisers": ",".join(quantisers) or None,
+        "layers": None if layers is None else ",".join(map(str, layers)) or "all",
         "seed": seed,
         "trust_remote_code": trust_remote_code,
     }

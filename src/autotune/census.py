@@ -167,7 +167,7 @@ def build_every(workshop: Workshop) -> tuple[Tried, ...]:
         workshop.progress.line(f"built {recipe.name}: {summary_of(outcome)}")
         one = Tried(recipe=recipe, status=outcome.status, reason=outcome.reason)
         if outcome.status is OutcomeStatus.MEASURED:
-            built = steps.built(candidate)
+            built = steps.lineage.built(candidate)
             metrics = outcome.measurements[candidate.name]
             one = replace(one, folder=built.path, digest=built.digest, metrics=metrics)
         tried.append(one)

@@ -358,11 +358,11 @@ class _Sweep:
         """Take graphs and merged weights that were made for a row off the disk after it."""
         candidate, training = place.candidate, place.candidate.training
         if outcome.status is OutcomeStatus.MEASURED and "build" in outcome.stage_s:
-            self.store.discard(self.steps.built(candidate))
+            self.store.discard(self.steps.lineage.built(candidate))
         if "merge" in outcome.stage_s:
             self._made_merges.add(training)
         if is_last and training in self._made_merges:
-            self.store.discard(self.steps.merged(candidate))
+            self.store.discard(self.steps.lineage.merged(candidate))
 
     # -- shared -------------------------------------------------------------------
 
