@@ -6,6 +6,7 @@ from .contract import Artifact, Pass
 from .depth import MINIMUM_LAYERS, CutRule, PrunePass, check_cut, why_not_cut
 from .finetune import FinetunePass
 from .gguf import ImportGguf
+from .grids import Grid, has_grid
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .module_roles import translated
@@ -26,6 +27,7 @@ __all__ = [
     "CutRule",
     "FileEntry",
     "FinetunePass",
+    "Grid",
     "ImportGguf",
     "Manifest",
     "MergePass",
@@ -42,6 +44,7 @@ __all__ = [
     "content_digest",
     "default_root",
     "folder_artifact",
+    "has_grid",
     "layer_names",
     "parse_wheel_spec",
     "pass_class",

@@ -7,7 +7,7 @@ per worker and kept frozen; whoever adds an adapter to it takes the adapter off.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -41,8 +41,11 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
 
-def load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Return the causal language model in folder ``path``, on the CPU, for inference."""
+def load_model(path: Path, dtype: torch.dtype | Literal["auto"]) -> PreTrainedModel:
+    """Return the causal language model in folder ``path``, on the CPU, for inference.
+
+    ``auto`` is the data type that it is stored in.
+    """
     from transformers import AutoModelForCausalLM  # noqa: PLC0415 - takes seconds
 
     quiet_transformers()
@@ -73,6 +76,8 @@ def training_base(
         _LOADED.clear()
         if method == "qlora":
             _LOADED[key] = _load_nf4(path, compute, double_quant=double_quant)
+        elif method == "qat-lora":
+            _LOADED[key] = _load_exact(path, compute)
         else:
             _LOADED[key] = load_model(path, compute.dtype)
             nn.Module.to(_LOADED[key], compute.device)
@@ -116,6 +121,28 @@ def _load_nf4(path: Path, compute: Compute, *, double_quant: bool) -> PreTrained
         device_map={"": compute.device},
     )
     return _frozen(model)
+
+
+def _load_exact(path: Path, compute: Compute) -> PreTrainedModel:
+    """Return a base whose linear layers keep the data type that they are stored in.
+
+    They are no factors of products here but what weights are rounded from; outputs are
+    their fast dimension, as ``Grid.round_`` takes them.
+    """
+    model = load_model(path, "auto")
+    nn.Module.to(model, compute.device)
+    head = head_of(model)
+    for module in model.modules():
+        others = dict(module.named_parameters(recurse=False))
+        if isinstance(module, nn.Linear):
+            weight = others.pop("weight").detach()
+            if module is not head:
+                weight = weight.T.contiguous().T
+            # A parameter of its own: the head's may be the embedding's, which is cast.
+            module.weight = nn.Parameter(weight, requires_grad=False)
+        for parameter in others.values():
+            parameter.data = parameter.data.to(compute.dtype)
+    return model
 
 
 def _frozen(model: PreTrainedModel) -> PreTrainedModel:

@@ -66,13 +66,13 @@ class FinetunePass:
             made here, padding left out), ``peak_share`` (of the rate that matrix products
             reach here, ``peak_flops``, in operations per second), ``losses`` (one per step
             since the start, nats per answer token), ``probe_nll`` (mean over probe rows of
-            the summed negative log-likelihood of their answer tokens, nats; None without
-            probe rows), ``probe_rows``, ``dtype`` with ``dtype_reason``, ``device`` with its
-            ``device_model``, ``threads``, ``rows_at_once`` and ``checkpointing`` with
-            ``fit_reason``, ``not_repeatable`` (why equal trainings may differ in the last
-            bits here; empty where they do not), ``replayed_shapes`` (recordings of a GPU's
-            work) with ``not_replayed`` (why there are none), ``parameters`` (trained) and
-            ``seconds`` per part.
+            the summed negative log-likelihood of their answer tokens, nats, with qat-lora of
+            the rounded weights; None without probe rows), ``probe_rows``, ``dtype`` with
+            ``dtype_reason``, ``device`` with its ``device_model``, ``threads``,
+            ``rows_at_once`` and ``checkpointing`` with ``fit_reason``, ``not_repeatable``
+            (why equal trainings may differ in the last bits here; empty where they do not),
+            ``replayed_shapes`` (recordings of a GPU's work) with ``not_replayed`` (why there
+            are none), ``parameters`` (trained) and ``seconds`` per part.
 
         Raises:
             DivergedError: the loss is not finite.

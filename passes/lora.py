@@ -25,6 +25,8 @@ from autotune.candidate import PARTS, AdapterConfig
 from autotune.errors import UsageError
 
 from .base_model import head_of
+from .grids import Grid
+from .qat import RoundedLinear, rounding
 from .replay import own_stream
 
 if TYPE_CHECKING:
@@ -205,8 +207,13 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
     """Put a freshly initialised adapter on ``model``; take it off at the end.
 
     Initialisation depends on ``adapter.seed`` alone: not on the device, nor on the base's
-    data type. On a GPU, method ``lora`` has a stream of its own until then.
+    data type. On a GPU, method ``lora`` has a stream of its own until then. With ``qat-lora``
+    all linear layers compute with rounded weights until then.
+
+    Raises:
+        UsageError: a target or a quantiser that is not known here.
     """
+    grid = Grid.of(adapter.quantiser) if adapter.quantiser else None
     config = LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha_ratio * adapter.rank,  # type: ignore[arg-type]  # a ratio, any float works
@@ -217,13 +224,15 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
         task_type="CAUSAL_LM",
     )
     # 4-bit layers are nn.Linear too.
-    config._register_custom_module({nn.Linear: FastLinear})  # noqa: SLF001 - peft's documented door for own layers
+    layer = RoundedLinear if grid else FastLinear
+    config._register_custom_module({nn.Linear: layer})  # noqa: SLF001 - peft's documented door for own layers
     with own_stream(model.device) if adapter.method == "lora" else nullcontext():
         with quiet_peft():
             peft_model = get_peft_model(model, config)
         _initialise(peft_model, adapter.seed)
         try:
-            yield peft_model
+            with rounding(peft_model, model, grid) if grid else nullcontext():
+                yield peft_model
         finally:
             peft_model.unload()
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -73,6 +74,10 @@ def merge_checked(
 ) -> Merged:
     """Return base and adapter as one model, in the source's type where that is close enough.
 
+    An adapter that was trained with a quantiser in the loop is folded without it: the builder
+    rounds. Its model is stored in float32, since 16 bits move weights to other codes than
+    those that it was trained on.
+
     Args:
         model_dir: Hugging Face folder of the base.
         adapter_dir: peft's folder in an artifact of the finetune pass.
@@ -86,7 +91,7 @@ def merge_checked(
     """
     merged, wanted, ids = _merge_exactly(model_dir, adapter_dir, merge_base, fold_with, watch)
     difference = {"float32": _checked(wanted, _logits(merged, ids))}
-    stored = _stored_dtype(model_dir)
+    stored = torch.float32 if _is_rounded(adapter_dir) else _stored_dtype(model_dir)
     if stored is not torch.float32:
         _round(merged, stored)
         # Computed in float32 from rounded weights, as the builder does.
@@ -110,7 +115,7 @@ def _merge_exactly(
     """Return the merged model in float32, the logits of base + adapter, and their token ids."""
     base = load_model(model_dir, torch.float32)
     if merge_base == "dequantized":
-        state = json.loads((adapter_dir.parent / "state.json").read_text(encoding="utf-8"))
+        state = _training_state(adapter_dir)
         _round_to_nf4(
             base,
             getattr(torch, state["dtype"]),
@@ -131,6 +136,17 @@ def _merge_exactly(
     merged = fold_with(adapted)
     watch.lap("merge")
     return merged, wanted, ids
+
+
+def _training_state(adapter_dir: Path) -> dict[str, Any]:
+    """Return what the finetune pass left beside the adapter."""
+    path = adapter_dir.parent / "state.json"
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return state
+
+
+def _is_rounded(adapter_dir: Path) -> bool:
+    return _training_state(adapter_dir)["adapter"]["method"] == "qat-lora"
 
 
 def _checked(wanted: torch.Tensor, got: torch.Tensor) -> float:

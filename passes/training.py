@@ -27,6 +27,7 @@ from .compute import give_back_memory, is_out_of_memory, product_rate, repeatabl
 from .examples import Example, StepPlan
 from .fit import plan_fit
 from .lora import load_adapter, lora_weights, save_adapter
+from .qat import rounded_layers
 from .replay import Recordings
 from .training_log import LossLog, SpeedLog
 
@@ -70,6 +71,7 @@ class Training:
     def __post_init__(self) -> None:
         self.plan = StepPlan.of(self.adapter, self.examples)
         self.weights = lora_weights(self.peft_model)
+        self._rounded = rounded_layers(self.peft_model)
         self.optimizer = torch.optim.AdamW(
             list(self.weights.values()), lr=0.0, weight_decay=self.adapter.weight_decay, fused=True
         )
@@ -132,10 +134,15 @@ class Training:
         if self.adapter.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.weights.values(), self.adapter.clip_norm)
         self.optimizer.step()
+        self._adapter_changed()
         self.step = step + 1
         self.speed.add(
             tokens=sum(len(example.ids) for example in batch), answer_tokens=_answer_tokens(batch)
         )
+
+    def _adapter_changed(self) -> None:
+        for layer in self._rounded:
+            layer.is_stale = True
 
     def _gradients(self, step: int, batch: Sequence[Example]) -> torch.Tensor:
         """Leave the gradients of ``batch`` in the weights; return its mean loss."""
@@ -234,6 +241,7 @@ class Training:
             self.fit = replace(self.fit, rows=rows, reason="the checkpoint was trained so")
             self.recordings, self.not_replayed = None, self._why_not_replayed()
         load_adapter(self.peft_model, folder / "adapter")
+        self._adapter_changed()
         moments = load_file(folder / _OPTIMIZER, device=str(self.base.device))
         for name, weight in self.weights.items():
             self.optimizer.state[weight] = {

@@ -45,6 +45,7 @@ WORKER_ONLY = {
     "autotune.passes.layer_choice": "states and losses of a torch model",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
+    "autotune.passes.qat": "torch modules that round what they multiply",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
     "autotune.passes.replay": "records what a GPU does for torch",
     "autotune.passes.training": "the torch training loop",

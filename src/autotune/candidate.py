@@ -153,7 +153,7 @@ class AdapterConfig:
             where ``steps`` are given.
         batch_size: examples per optimiser step.
         warmup: share of all steps with a rising learning rate, in [0, 1).
-        dropout: LoRA dropout, in [0, 1).
+        dropout: LoRA dropout, in [0, 1); 0 with qat-lora.
         weight_decay: AdamW's.
         target_modules: which linear layers get an adapter: ``all-linear``, ``attention``,
             ``mlp``, or names of layers joined by ``+`` (``q_proj+v_proj``).
@@ -205,6 +205,16 @@ class AdapterConfig:
             value = getattr(self, field)
             if not 0 <= value < 1:
                 raise UsageError(f"{field} must be in [0, 1), got {value!r}.")
+        self._check_method()
+        names = self.target_modules.split("+")
+        if not all(names) or len(set(names)) < len(names):
+            raise UsageError(
+                "target_modules are distinct names joined by '+', or one of"
+                f" {', '.join(PARTS)}; got {self.target_modules!r}."
+            )
+
+    def _check_method(self) -> None:
+        """Raise ``UsageError`` for options that belong to another method."""
         if self.merge_base == "dequantized" and self.method != "qlora":
             raise UsageError("merge_base 'dequantized' is for method 'qlora' only; use 'full'.")
         if not self.double_quant and self.method != "qlora":
@@ -214,11 +224,10 @@ class AdapterConfig:
                 "Method 'qat-lora' needs a quantiser ('int4-b32') and no other method has one,"
                 f" got method {self.method!r} with quantiser {self.quantiser!r}."
             )
-        names = self.target_modules.split("+")
-        if not all(names) or len(set(names)) < len(names):
+        if self.quantiser and self.dropout:
             raise UsageError(
-                "target_modules are distinct names joined by '+', or one of"
-                f" {', '.join(PARTS)}; got {self.target_modules!r}."
+                "Method 'qat-lora' rounds base and adapter as one weight, from which no input of"
+                f" the adapter can be dropped; use dropout 0, got {self.dropout!r}."
             )
 
     @property

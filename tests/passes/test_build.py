@@ -12,11 +12,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="extra 'train' is not installed")
 pytest.importorskip("onnxruntime_genai", reason="extra 'cpu' is not installed")
 pytest.importorskip("onnx_ir", reason="extra 'cpu' is not installed")
+
+import torch
 
 from autotune.candidate import Algorithm, Precision, Recipe
 from autotune.errors import BuildError
@@ -25,10 +28,12 @@ from autotune.plain import to_plain
 from autotune.targets import Job, JobResult, LocalExecutor
 
 from ..tiny_model import make_tiny_model  # noqa: TID252 - tests are no installed package
+from .dequantised import dequantised
 
 # Modules behind the folder's front door.
-building, graph, proof = (
-    import_module(f"autotune.passes.{n}") for n in ("build", "graph", "proof")
+base_model, building, graph, grids, proof = (
+    import_module(f"autotune.passes.{n}")
+    for n in ("base_model", "build", "graph", "grids", "proof")
 )
 
 INT4 = Recipe(
@@ -48,8 +53,18 @@ RECIPES = (
     INT4,
     MIXED,
     replace(INT4, block_size=16),
+    replace(INT4, block_size=128),
+    replace(INT4, algorithm=Algorithm.RTN),
     replace(INT4, accuracy_level=1),
     replace(FP32, prune_lm_head=False),
+)
+ROUNDED = (
+    INT4,
+    replace(INT4, block_size=16),
+    # Wider than the tiny model's rows: their blocks are not full.
+    replace(INT4, block_size=128),
+    replace(INT4, algorithm=Algorithm.RTN),
+    INT8,
 )
 
 
@@ -105,6 +120,33 @@ def test_a_graph_has_the_attributes_that_its_recipe_asked_for(
     assert facts["attributes"]["products"] == products
     assert facts["attributes"]["prunes_head"]
     assert facts["attributes"]["matmuls"] == (0 if products else 11)
+
+
+@pytest.mark.parametrize("recipe", ROUNDED, ids=lambda recipe: recipe.name)
+def test_weights_of_the_graph_are_those_of_the_grid_bit_by_bit(
+    built: Built, tiny_model_dir: Path, recipe: Recipe
+) -> None:
+    grid = grids.Grid.of(recipe.quantiser)
+    model = base_model.load_model(tiny_model_dir, torch.float32)
+    modules = dict(model.named_modules())
+    found = dequantised(built[recipe.name][0])
+    # The embedding of int8 stays as it is.
+    assert len(found) == 11 + (recipe.precision == Precision.INT4)
+    for name, weights in found.items():
+        rounded = grid.rounded(weight_of(modules, name)).numpy()
+        assert np.array_equal(weights[:, : rounded.shape[1]], rounded), name
+
+
+def weight_of(modules: dict[str, Any], node: str) -> torch.Tensor:
+    """The weight (out, in) that the node has; the builder packs query, key and value."""
+    path = (
+        node.partition("/MatMul")[0].strip("/").replace("/", ".").replace(".attn.", ".self_attn.")
+    )
+    if "layers" not in path:
+        return modules["lm_head"].weight.detach()
+    packed = ("q_proj", "k_proj", "v_proj") if path.endswith("qkv_proj") else ("",)
+    names = [path.removesuffix("qkv_proj") + part for part in packed]
+    return torch.cat([modules[name].weight.detach() for name in names])
 
 
 def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:

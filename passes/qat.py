@@ -1,0 +1,143 @@
+"""A quantiser in the training loop: products with the weights that the built graph will have.
+
+For worker processes: importing this module imports torch and peft. Base plus low-rank
+update are rounded once per optimiser step, exactly as the builder rounds the merged model;
+gradients pass straight through the rounding (Bengio et al. 2013, arXiv 1308.3432). What no
+adapter trains (the head, layers without an adapter) is rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from peft.tuners.lora import Linear as PeftLinear
+from torch import nn
+
+from .base_model import head_of
+from .grids import Grid
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+__all__ = ["RoundedLinear", "rounded_layers", "rounding"]
+
+_INT4 = 4
+
+
+class _RoundedProduct(torch.autograd.Function):
+    """``x Q + bias``, Q being the rounded W' + s A' B'; its gradient is taken as if not rounded."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0917 - torch passes them by position
+        ctx: Any,
+        x: torch.Tensor,
+        columns: torch.Tensor,
+        bias: torch.Tensor | None,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        ctx.save_for_backward(rows, columns, lora_a, lora_b)
+        ctx.scaling = scaling
+        out = rows @ columns if bias is None else torch.addmm(bias, rows, columns)
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        rows, columns, lora_a, lora_b = ctx.saved_tensors
+        grad_rows = grad.reshape(-1, grad.shape[-1])
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad_rows @ columns.T).view(*grad.shape[:-1], -1)
+        a, b = lora_a.to(rows.dtype), (lora_b * ctx.scaling).to(rows.dtype)
+        grad_a = ((grad_rows @ b).T @ rows).float()
+        grad_b = (grad_rows.T @ (rows @ a.T)).float().mul_(ctx.scaling)
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+class RoundedLinear(PeftLinear):
+    """peft's LoRA layer with one adapter, computed with the rounded sum of base and product.
+
+    The base's weight keeps the data type that it is stored in: one that is 0.4 % off, as
+    bfloat16 is, lies on another code every hundredth time.
+
+    Attributes:
+        grid: that weights are rounded to.
+        columns: the rounded sum (in, out), in the data type of the products.
+        is_stale: the adapter has changed since; whoever changes it says so, for the fused
+            optimiser leaves no trace in torch's version counters.
+    """
+
+    grid: Grid
+    columns: torch.Tensor
+    is_stale: bool = True
+
+    def start(self, grid: Grid, dtype: torch.dtype) -> None:
+        """Round with ``grid`` from now on, and multiply in ``dtype``."""
+        self.grid = grid
+        columns = self.base_layer.weight.T
+        columns = columns.new_empty(columns.shape, dtype=dtype)
+        # A buffer, so that it moves with the model and is known to be no part of a batch.
+        self.register_buffer("columns", columns, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the product; ``x`` is (batch, seq, in), the result (batch, seq, out)."""
+        (name,) = self.active_adapters
+        a = cast("torch.Tensor", self.lora_A[name].weight)
+        b = cast("torch.Tensor", self.lora_B[name].weight)
+        if self.is_stale:
+            self._round(a.detach(), b.detach(), self.scaling[name])
+            self.is_stale = False
+        return _RoundedProduct.apply(  # type: ignore[no-untyped-call, no-any-return]  # torch leaves apply untyped
+            x, self.columns, self.base_layer.bias, a, b, self.scaling[name]
+        )
+
+    def _round(self, a: torch.Tensor, b: torch.Tensor, scaling: float) -> None:
+        """Set ``columns`` to what the graph will hold for W + s B A, added in float32."""
+        weight = self.base_layer.weight.T
+        exact = weight.new_empty(weight.shape, dtype=torch.float32).copy_(weight)
+        exact.addmm_(a.T.float(), b.T.float(), alpha=scaling)
+        self.grid.round_(exact)
+        self.columns.copy_(exact)
+
+
+def rounded_layers(model: nn.Module) -> list[RoundedLinear]:
+    """Return the layers of ``model`` that round what they compute with, if any do."""
+    return [module for module in model.modules() if isinstance(module, RoundedLinear)]
+
+
+@contextmanager
+def rounding(model: PeftModel, base: PreTrainedModel, grid: Grid) -> Iterator[None]:
+    """Have every product of ``model`` computed with weights on ``grid`` inside the block.
+
+    The embedding reads the head's rounded weights where the two are one matrix and 4 bits
+    wide; otherwise the builder leaves it as it is.
+    """
+    dtype = base.get_input_embeddings().weight.dtype  # type: ignore[union-attr]  # every text model has one
+    adapted = rounded_layers(model)
+    within = {id(module) for layer in adapted for module in layer.modules()}
+    for layer in adapted:
+        layer.start(grid, dtype)
+    frozen = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and id(module) not in within
+    ]
+    before = {module: module.weight for module in cast("list[nn.Module]", frozen)}
+    for module in frozen:
+        rounded = grid.rounded(module.weight).to(dtype)
+        module.weight = nn.Parameter(rounded, requires_grad=False)
+    if grid.bits == _INT4 and base.config.tie_word_embeddings:
+        embedding = cast("nn.Module", base.get_input_embeddings())
+        before[embedding] = embedding.weight  # type: ignore[assignment]  # nn.Module's attributes are untyped
+        embedding.weight = head_of(base).weight
+    try:
+        yield
+    finally:
+        for module, weight in before.items():
+            module.weight = weight

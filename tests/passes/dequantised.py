@@ -1,0 +1,67 @@
+"""Weights that a built graph computes with, read back from its codes, scales and zero points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir
+from numpy.typing import NDArray
+
+__all__ = ["dequantised"]
+
+Floats = NDArray[np.float32]
+
+
+def dequantised(folder: Path) -> dict[str, Floats]:
+    """Return the weights (out, in) of every quantised product and embedding, by node name.
+
+    Rows are as long as their blocks are: the last one may be filled up.
+    """
+    model = onnx_ir.load(folder / "model.onnx")
+    initializers = model.graph.initializers
+    reshaped = {
+        node.outputs[0].name: node.inputs[0].name
+        for node in model.graph.all_nodes()
+        if node.op_type == "Reshape"
+    }
+
+    def read(value: Any) -> Any:
+        return initializers[reshaped.get(value.name, value.name)].const_value.numpy()
+
+    found = {}
+    for node in model.graph.all_nodes():
+        attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+        inputs = list(node.inputs)
+        if node.op_type == "MatMulNBits":
+            codes, scales, zeros = inputs[1], inputs[2], inputs[3] if len(inputs) > 3 else None
+        elif node.op_type == "GatherBlockQuantized":
+            codes, scales, zeros = inputs[0], inputs[2], inputs[3] if len(inputs) > 3 else None
+        else:
+            continue
+        found[node.name] = _weights(
+            read(codes),
+            read(scales),
+            None if zeros is None else read(zeros),
+            bits=attributes["bits"],
+            block=attributes["block_size"],
+        )
+    return found
+
+
+def _weights(codes: Any, scales: Any, zeros: Any, *, bits: int, block: int) -> Floats:
+    outputs = scales.shape[0]
+    unpacked = _unpack(codes.reshape(outputs, -1), bits).reshape(outputs, -1, block)
+    offset = 1 << (bits - 1)
+    if zeros is not None:
+        offset = _unpack(zeros.reshape(outputs, -1), bits)[:, : scales.shape[1], None]
+    values: Floats = (unpacked - offset).astype(np.float32) * scales[..., None]
+    return values.reshape(outputs, -1)
+
+
+def _unpack(packed: Any, bits: int) -> NDArray[np.int64]:
+    if bits == 8:
+        return packed.astype(np.int64)  # type: ignore[no-any-return]  # numpy's Any
+    halves = np.stack([packed & 15, packed >> 4], axis=-1)
+    return halves.reshape(len(packed), -1).astype(np.int64)
