@@ -10,7 +10,7 @@ from autotune.constraint import Verdict
 
 from .delta import delta_of
 from .evidence import number_of
-from .front_plot import export_command
+from .front_plot import export_command, quality_of
 from .levers import lever_table
 from .page_parts import paragraphs, section, table
 from .run_models import TriedModel
@@ -28,7 +28,7 @@ from .wording import (
 __all__ = ["answer_section"]
 
 _COMPARED = (
-    *("accuracy", "macro_f1", "latency.p50", "latency.p95", "ttft.p50", "tpot.p50"),
+    *("perplexity", "accuracy", "macro_f1", "latency.p50", "latency.p95", "ttft.p50", "tpot.p50"),
     *("memory", "device_memory", "energy", "energy_per_token", "size", "load"),
 )
 _MOST_OTHERS = 3
@@ -63,7 +63,9 @@ def answer_section(report: RunReport, models: Sequence[TriedModel], *, run: str)
 def _sentence(report: RunReport, chosen: ReportedModel) -> str:
     """Return accuracy and time of the choice in a sentence."""
     told = []
-    if accuracy := chosen.metrics.get("accuracy"):
+    if perplexity := chosen.metrics.get("perplexity"):
+        told.append(f"has a perplexity of {metric_text(perplexity)}")
+    elif accuracy := chosen.metrics.get("accuracy"):
         told.append(
             f"is right on {accuracy.value:.1%} of {accuracy.n} {accuracy.split or ''} rows"
             f" ({_percents(accuracy)})".replace("  ", " ")
@@ -165,14 +167,15 @@ def _alternatives(mine: ReportedModel, models: Sequence[TriedModel]) -> list[Tri
 
     A member of the front that may break a bound comes after all that meet them.
     """
-    accuracy = mine.metrics.get("accuracy")
-    if accuracy is None:
+    quality = quality_of(models)
+    own = mine.metrics.get(quality)
+    if own is None:
         return []
-    known = [m for m in models if m.role in ("front", "other") and "accuracy" in m.model.metrics]
+    known = [m for m in models if m.role in ("front", "other") and quality in m.model.metrics]
     fair = [m for m in known if m.role == "front" or m.verdict is Verdict.PASS]
 
     def nearness(one: TriedModel) -> tuple[bool, bool, float, int]:
-        gap = abs(one.model.metrics["accuracy"].value - accuracy.value)
+        gap = abs(one.model.metrics[quality].value - own.value)
         return one.verdict is not Verdict.PASS, one.role != "front", gap, one.trial
 
     return sorted(fair, key=nearness)[:_MOST_OTHERS]

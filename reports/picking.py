@@ -2,7 +2,7 @@
 
 Cost must pass for sure; bounds on quality are met by the estimate and not failed by
 the interval, as in a search. Of models within one percentage point of the most
-accurate, the cheaper is taken.
+accurate, or of plain text one per cent of the least perplexity, the cheaper is taken.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ __all__ = [
 ]
 
 _QUALITY = ("accuracy", "macro_f1", "perplexity")
-# As in the search's choice: within a point of accuracy, and 2 % of size, models are equal.
-_EQUAL_ACCURACY = 0.01
+# As in the search's choice: within a point of accuracy (a per cent of a perplexity), and 2 % of
+# size, models are equal. A tolerance for rounding: 0.97 - 0.96 is 0.010000000000000009.
+_EQUAL = 0.01 + 1e-9
 _SMALLER = 0.98
 _LATENCIES = ("latency.p95", "latency.p90", "latency.p50")
 
@@ -59,6 +60,7 @@ class Picked:
     Attributes:
         name: ``training/recipe``.
         accuracy: on the validation split, else on the test split, or null.
+        perplexity: of plain text, from the same split; it ranks where all have it.
         latency: its highest published percentile, or null.
         size: on disk, or null.
         bounds: in the order asked for.
@@ -66,9 +68,23 @@ class Picked:
 
     name: str
     accuracy: Measurement | None
+    perplexity: Measurement | None
     latency: Measurement | None
     size: Measurement | None
     bounds: tuple[JudgedBound, ...]
+
+    @property
+    def loss(self) -> float:
+        """What is made small: the perplexity, or the negative accuracy; infinite without either."""
+        if self.perplexity is not None:
+            return self.perplexity.value
+        return -self.accuracy.value if self.accuracy else math.inf
+
+    def behind(self, best: Picked) -> float:
+        """Return how much worse this is: points of accuracy, or the share of a perplexity."""
+        if self.perplexity is not None and best.perplexity is not None:
+            return self.perplexity.value / best.perplexity.value - 1
+        return 0.0 if self.loss == best.loss else self.loss - best.loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +118,7 @@ class Picking:
     """One answer per report; ``notes`` say how far they can be put side by side."""
 
     schema: Literal["autotune.picking"] = "autotune.picking"
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["1.1"] = "1.1"
     constraints: tuple[Constraint, ...]
     picks: tuple[Pick, ...]
     notes: tuple[str, ...] = ()
@@ -145,13 +161,18 @@ def _number(model: MeasuredModel, metric: str) -> Measurement | None:
     return None
 
 
+def _seen(model: MeasuredModel, metric: str) -> Measurement | None:
+    """Return what models are ranked by: the best of test scores would spend the test split."""
+    return model.numbers.get(f"{metric}@validation") or _number(model, metric)
+
+
 def _judged(model: MeasuredModel, constraints: Sequence[Constraint]) -> Picked:
     numbers = {bound: _number(model, bound.metric) for bound in constraints}
     latency = next((model.numbers[key] for key in _LATENCIES if key in model.numbers), None)
     return Picked(
         name=model.name,
-        # Taking the best of test scores would spend the test split on a choice.
-        accuracy=model.numbers.get("accuracy@validation") or _number(model, "accuracy"),
+        accuracy=_seen(model, "accuracy"),
+        perplexity=_seen(model, "perplexity"),
         latency=latency,
         size=model.numbers.get("size"),
         bounds=tuple(
@@ -193,23 +214,17 @@ def _pick_one(document: Evidence, constraints: Sequence[Constraint]) -> Pick:
     )
 
 
-def _quality(model: Picked) -> float:
-    return model.accuracy.value if model.accuracy else -math.inf
-
-
 def _cost(model: Picked) -> tuple[float, float, str]:
     latency = model.latency.value if model.latency else math.inf
     return latency, model.size.value if model.size else math.inf, model.name
 
 
 def _best(models: Sequence[Picked]) -> Picked:
-    """Return the most accurate, or one within a point of it that is cheaper; then the fastest."""
-    ranked = sorted(models, key=lambda model: (-_quality(model), *_cost(model)))
+    """Return the most accurate, or an equal one that is cheaper; then the fastest."""
+    ranked = sorted(models, key=lambda model: (model.loss, *_cost(model)))
     top = best = ranked[0]
     for model in ranked[1:]:
-        # A tolerance for the rounding of shares: 0.97 - 0.96 is 0.010000000000000009.
-        is_equal = _quality(top) - _quality(model) <= _EQUAL_ACCURACY + 1e-9
-        if is_equal and _is_cheaper(model, best):
+        if model.behind(top) <= _EQUAL and _is_cheaper(model, best):
             best = model
     return best
 
@@ -235,15 +250,21 @@ def _violation(model: Picked, constraints: Sequence[Constraint]) -> float:
 
 def _nearest(models: Sequence[Picked], constraints: Sequence[Constraint]) -> Picked | None:
     measured = [m for m in models if all(bound.number for bound in m.bounds)]
-    key = lambda m: (_violation(m, constraints), -_quality(m), *_cost(m))  # noqa: E731 - a sort key
+    key = lambda m: (_violation(m, constraints), m.loss, *_cost(m))  # noqa: E731 - a sort key
     return min(measured, key=key, default=None)
 
 
 def _facts(model: Picked) -> str:
     """Return ``accuracy 0.940, latency.p95 48.2 ms [47.1, 50.3], size 117 MB``."""
-    parts = [f"accuracy {format_fraction(model.accuracy.value)}"] if model.accuracy else []
+    parts = [_quality_text(model)] if model.loss < math.inf else []
     parts += [f"{n.metric} {number_text(n)}" for n in (model.latency, model.size) if n]
     return ", ".join(parts)
+
+
+def _quality_text(model: Picked) -> str:
+    if model.perplexity is not None:
+        return f"perplexity {number_text(model.perplexity)}"
+    return f"accuracy {format_fraction(-model.loss)}"
 
 
 def _excess(bound: JudgedBound, constraint: Constraint) -> str:
@@ -266,15 +287,16 @@ def _why(
 ) -> str:
     meeting = f"{len(fit)} of {len(models)} models meet the bounds" if constraints else ""
     meeting = meeting or f"no bounds, {len(models)} models"
-    top = max(fit, key=_quality)
-    if best.accuracy is None:
+    top = min(fit, key=lambda model: model.loss)
+    if best.loss == math.inf:
         rank = "the fastest (no accuracy was measured)"
     elif len(fit) == 1:
         rank = "the only one"
-    elif _quality(best) >= _quality(top):
-        rank = "the most accurate"
+    elif best.loss <= top.loss:
+        rank = "the most accurate" if best.perplexity is None else "the least perplexed"
     else:
-        rank = f"cheaper than {top.name}, which is at most a point more accurate"
+        lead = "a point more accurate" if best.perplexity is None else "a per cent less perplexed"
+        rank = f"cheaper than {top.name}, which is at most {lead}"
     unsure = [
         _excess(judged, bound)
         for judged, bound in zip(best.bounds, constraints, strict=True)
@@ -289,14 +311,11 @@ def _better_outside(
     best: Picked, fit: Sequence[Picked], models: Sequence[Picked], constraints: Sequence[Constraint]
 ) -> str:
     """Return the most accurate model that the bounds cost, and which of them."""
-    lost = [m for m in models if m not in fit and _quality(m) > _quality(best) + _EQUAL_ACCURACY]
+    lost = [m for m in models if m not in fit and best.behind(m) > _EQUAL]
     if not lost:
         return ""
-    top = max(lost, key=_quality)
-    return (
-        f" {top.name} is more accurate ({format_fraction(_quality(top))}) but"
-        f" {_misses(top, constraints)}."
-    )
+    top = min(lost, key=lambda model: model.loss)
+    return f" {top.name} is better ({_quality_text(top)}) but {_misses(top, constraints)}."
 
 
 def _misses(model: Picked, constraints: Sequence[Constraint]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autotune.candidate import Precision, Recipe
-from autotune.estimate import Estimator
+from autotune.estimate import Estimator, has_fast_bf16
 
 RECIPES = (Recipe(provider="cpu", precision=Precision.FP32),)
 CPU = Estimator(
@@ -34,3 +34,13 @@ def test_a_length_that_was_asked_for_is_not_cut_to_the_budget() -> None:
     free, asked = CPU.estimate(RECIPES, 300.0), CPU.estimate(RECIPES, 300.0, epochs=5.0)
     assert free.epochs < 3.0 < asked.epochs == 5.0
     assert asked.training_s == 5.0 * CPU.train_tokens / CPU.estimate(RECIPES, None).tokens_per_s
+
+
+def test_bfloat16_counts_where_its_products_are_fast() -> None:
+    assert has_fast_bf16(("avx512f", "avx512_bf16"), "AMD EPYC")
+    assert has_fast_bf16(("amx_bf16",), "Intel(R) Xeon(R) Processor")
+    assert not has_fast_bf16(("avx512f", "avx512_bf16"), "Intel(R) Xeon(R) Processor")
+    assert not has_fast_bf16(("avx2",), "AMD EPYC")
+    slow, fast = (replace(CPU, has_bf16=has).estimate(RECIPES, 720.0) for has in (False, True))
+    assert fast.tokens_per_s > 2 * slow.tokens_per_s
+    assert fast.epochs > slow.epochs

@@ -243,9 +243,9 @@ def _trainings(settings: SearchSettings, offer: Offer) -> list[PlanRow]:
     return [
         PlanRow(what="ways of training", estimate=methods, basis=offer.reason),
         PlanRow(
-            what="quantiser in training",
-            estimate=", ".join(offer.quantisers) or "none",
-            basis=offer.quantiser_reason,
+            what="quantisers in training",
+            estimate=str(len(offer.quantisers) or "none"),
+            basis=": ".join(filter(None, (offer.quantiser_reason, ", ".join(offer.quantisers)))),
         ),
         PlanRow(
             what="trainings started / finished",

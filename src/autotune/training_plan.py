@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.depths import DepthOffer
-from autotune.estimate import Estimates, Estimator, assumed_gflops
+from autotune.estimate import Estimates, Estimator, assumed_gflops, has_fast_bf16
 from autotune.passes import ModelSource, has_grid
 from autotune.search import SearchSpace
 from autotune.targets import Machine, read_accelerators
@@ -48,7 +48,7 @@ def run_estimates(
         train_tokens=sum(len(example.ids) for example in examples),
         scored_rows=n_scored,
         gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
-        has_bf16="amx_bf16" in isa,
+        has_bf16=has_fast_bf16(isa, machine.processor.model.value or ""),
         trains_on=trains_on,
     )
     epochs = _epochs(config.trainings, len(examples))

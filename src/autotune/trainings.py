@@ -172,9 +172,7 @@ def _with_quantisers(found: Offer, trainings: Trainings, rounding: Rounding) -> 
         return replace(found, quantiser_reason="--methods leaves qat-lora out")
     is_asked = QAT in trainings.methods or bool(trainings.quantisers)
     if not is_asked and "lora" not in found.methods:
-        return replace(
-            found, quantiser_reason="its base is not rounded to 4 bits, and would not fit"
-        )
+        return replace(found, quantiser_reason="only a 4-bit base fits, and it needs the whole one")
     quantisers = _quantisers(trainings, rounding)
     if not quantisers:
         return replace(found, quantiser_reason="no recipe rounds weights as training can")

@@ -79,6 +79,29 @@ def test_of_models_within_a_point_the_cheaper_is_taken() -> None:
     assert "at most a point" in found.reason
 
 
+def test_of_plain_text_the_least_perplexity_is_taken_or_an_equal_that_is_cheaper() -> None:
+    """Single tokens guessed right answer nobody; within one per cent texts are equally expected."""
+
+    def text(name: str, perplexity: float, latency: float, accuracy: float) -> MeasuredModel:
+        plain = model(name, latency=latency, accuracy=accuracy, size=1e8)
+        key, value = number("perplexity", perplexity, 0.02, split="validation")
+        return replace(plain, numbers={**plain.numbers, key: value})
+
+    best, equal = text("best", 20.0, 0.13, 0.40), text("equal", 20.1, 0.05, 0.39)
+    worse = text("worse", 21.0, 0.02, 0.41)
+    found = _pick(best, equal, worse)
+    assert found.picked is not None
+    assert found.picked.name == "equal"
+    assert "cheaper than best, which is at most a per cent less perplexed" in found.reason
+    assert "perplexity 20.100 [19.698, 20.502]" in found.reason
+    found = _pick(best, worse)
+    assert found.reason.startswith("the least perplexed")
+    found = _pick(best, worse, bounds=("latency<=50ms",))
+    assert (
+        "best is better (perplexity 20.000 [19.600, 20.400]) but latency.p95 130 ms" in found.reason
+    )
+
+
 def test_where_latencies_meet_the_smaller_is_cheaper() -> None:
     small = model("small", latency=0.131, accuracy=0.955, size=1e8)
     assert (picked := _pick(EXACT, small).picked) is not None
@@ -88,7 +111,7 @@ def test_where_latencies_meet_the_smaller_is_cheaper() -> None:
 def test_the_reason_names_what_the_bounds_cost() -> None:
     found = _pick(FAST, EXACT, MIDDLE, bounds=("latency<=100ms",))
     assert "2 of 3 models meet the bounds" in found.reason
-    assert "r16/fp32 is more accurate (0.960) but latency.p95 130 ms" in found.reason
+    assert "r16/fp32 is better (accuracy 0.960) but latency.p95 130 ms" in found.reason
     assert "30 % over 100 ms" in found.reason
 
 

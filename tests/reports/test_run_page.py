@@ -17,7 +17,7 @@ from autotune.reports import RunReport, build_report, run_page, tried_models
 from autotune.steps import Event
 
 from .long_record import LABELS, MISTAKES, RECIPES, chosen, long_context, long_events
-from .record import CHOSE_NONE, context, events
+from .record import CHOSE_NONE, context, events, measured
 
 EVENTS = long_events()
 REPORT = build_report(long_context(), EVENTS)
@@ -189,3 +189,22 @@ def test_every_step_is_on_the_timeline_and_reused_work_is_told_from_new(page: st
     record = [replace(event, replayed=True) for event in EVENTS]
     replayed = run_page(build_report(long_context(), record), record, run="r")
     assert f"{len(EVENTS)} found all of their work" in replayed
+
+
+def test_of_plain_text_the_page_ranks_by_perplexity() -> None:
+    told = []
+    for event in EVENTS:
+        numbers = {
+            name: {**found, "perplexity": measured("perplexity", 20.0 + 5 * found["nll"].value)}
+            if "nll" in found
+            else found
+            for name, found in event.outcome.measurements.items()
+        }
+        told.append(replace(event, outcome=replace(event.outcome, measurements=numbers)))
+    report = build_report(long_context(), told)
+    page = run_page(report, told, run="r", mistakes=())
+    text = " ".join(_read(page).text)
+    assert "Perplexity against cost" in text
+    assert "Perplexity (validation)" in text
+    assert "Accuracy against cost" not in text
+    assert "has a perplexity of" in text
