@@ -21,7 +21,7 @@ from filelock import Timeout
 from autotune.errors import OutputError, RunError, UsageError
 from autotune.estimate import free_disk_bytes
 from autotune.narrate import Narrator, summary_of
-from autotune.passes import ArtifactStore
+from autotune.passes import ArtifactStore, has_grid
 from autotune.plain import digest, to_plain
 from autotune.progress import Progress
 from autotune.records import first_change
@@ -203,6 +203,12 @@ def _check_methods(request: SweepRequest, session: Session) -> None:
             "Method 'qlora' needs bitsandbytes, which is not installed;"
             " run: pip install 'autotune-slm[train]', or use --methods lora."
         )
+    for name in request.space.quantisers:
+        if not has_grid(name):
+            raise UsageError(
+                f"--quantisers has {name!r}, whose rounding training does not reproduce; take one"
+                " like 'int4-b32' or 'int8-b32'."
+            )
 
 
 @dataclass(kw_only=True)

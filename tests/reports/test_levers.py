@@ -17,12 +17,12 @@ from autotune.reports import (
     make_console,
     run_summary,
 )
-from autotune.steps import LeverResult
+from autotune.steps import Lever, LeverResult
 
 from .record import CHOSE, TUNED_INT4, context, events
 
 BOUGHT = LeverResult(lever="quantiser", best_with=TUNED_INT4, best_without=None)
-LEFT = {"depth": "no bound on time, memory or size"}
+LEFT: dict[Lever, str] = {"depth": "no bound on time, memory or size"}
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,9 @@ def write_lever_table(path: Path) -> Path:
 
 
 def _lever_rows() -> Iterator[dict[str, object]]:
-    blank = dict.fromkeys(("x_lr", "x_rank", "x_method", "x_layers", "x_quantiser", "recipe"), "")
+    blank: dict[str, object] = dict.fromkeys(
+        ("x_lr", "x_rank", "x_method", "x_layers", "x_quantiser", "recipe"), ""
+    )
     blank |= {"instance": "levers", "family": "f", "layers": 30, "loss": "", "rung": 0}
     blank |= dict.fromkeys(("cost_train_s", "cost_build_s", "m_latency_ms", "m_distortion"), "")
     for depth, missing in DEPTHS:
