@@ -40,7 +40,7 @@ from autotune.evaluators import BuiltModel, compare_latency, score
 from autotune.passes import ArtifactStore, BuildPass, MergePass, default_root, resolve_model
 from autotune.plain import to_plain
 from autotune.targets import Job, LocalExecutor
-from autotune.task import Template, load_task, tokenize_task
+from autotune.task import SplitName, Template, load_task, tokenize_task
 from bench.seed_statistics import mean_interval, share_interval
 
 # Modules behind the folder's front door: what a worker imports.
@@ -51,7 +51,7 @@ base_model, compute, examples, grids, lora, merging, training = (
 
 ADAPTER = AdapterConfig(rank=16, alpha_ratio=2.0, learning_rate=1e-3, batch_size=16)
 # Nothing is chosen by validation rows here, so nearly all that is not trained on is scored.
-SHARES = {"train": 0.6, "validation": 0.05, "test": 0.35}
+SHARES: dict[SplitName, float] = {"train": 0.6, "validation": 0.05, "test": 0.35}
 FP32 = Recipe(provider="cpu", precision=Precision.FP32)
 B32 = Recipe(
     provider="cpu",
@@ -164,14 +164,16 @@ def share_groups(model: nn.Module, size: int) -> None:
     """
     for name, weight in model.named_parameters():
         if ".lora_A." in name:
-            first = weight.data.unflatten(1, (-1, size))[..., :1]
-            weight.data.copy_(first.expand(-1, -1, size).flatten(1))
-            weight.register_hook(lambda gradient: _averaged(gradient, size))
+            first = weight.data.view(len(weight), -1, size)[..., :1]
+            weight.data.copy_(first.expand(-1, -1, size).reshape(weight.shape))
+            weight.register_hook(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                lambda gradient: _averaged(gradient, size)
+            )
 
 
 def _averaged(gradient: torch.Tensor, size: int) -> torch.Tensor:
-    mean = gradient.unflatten(1, (-1, size)).mean(-1, keepdim=True)
-    return mean.expand(-1, -1, size).flatten(1)
+    mean = gradient.view(len(gradient), -1, size).mean(-1, keepdim=True)
+    return mean.expand(-1, -1, size).reshape(gradient.shape)
 
 
 def speed(problem: Problem, arm: Arm, *, steps: int) -> dict[str, Any]:

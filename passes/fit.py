@@ -125,7 +125,8 @@ def _kept_bytes(model: PreTrainedModel, batch: Sequence[Example]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # A result that its own operation keeps would never let go of graph and model.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(note, _same):
         loss = answer_losses(model, batch)

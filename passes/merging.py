@@ -146,7 +146,8 @@ def _training_state(adapter_dir: Path) -> dict[str, Any]:
 
 
 def _is_rounded(adapter_dir: Path) -> bool:
-    return _training_state(adapter_dir)["adapter"]["method"] == "qat-lora"
+    method: str = _training_state(adapter_dir)["adapter"]["method"]
+    return method == "qat-lora"
 
 
 def _checked(wanted: torch.Tensor, got: torch.Tensor) -> float:

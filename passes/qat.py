@@ -80,8 +80,8 @@ class RoundedLinear(PeftLinear):
     def start(self, grid: Grid, dtype: torch.dtype) -> None:
         """Round with ``grid`` from now on, and multiply in ``dtype``."""
         self.grid = grid
-        columns = self.base_layer.weight.T
-        columns = columns.new_empty(columns.shape, dtype=dtype)
+        stored = self._stored()
+        columns = stored.new_empty(stored.shape, dtype=dtype)
         # A buffer, so that it moves with the model and is known to be no part of a batch.
         self.register_buffer("columns", columns, persistent=False)
 
@@ -97,10 +97,14 @@ class RoundedLinear(PeftLinear):
             x, self.columns, self.base_layer.bias, a, b, self.scaling[name]
         )
 
+    def _stored(self) -> torch.Tensor:
+        """Return the base's weight, (in, out)."""
+        return cast("torch.Tensor", self.base_layer.weight).T
+
     def _round(self, a: torch.Tensor, b: torch.Tensor, scaling: float) -> None:
         """Set ``columns`` to what the graph will hold for W + s B A, added in float32."""
-        weight = self.base_layer.weight.T
-        exact = weight.new_empty(weight.shape, dtype=torch.float32).copy_(weight)
+        stored = self._stored()
+        exact = stored.new_empty(stored.shape, dtype=torch.float32).copy_(stored)
         exact.addmm_(a.T.float(), b.T.float(), alpha=scaling)
         self.grid.round_(exact)
         self.columns.copy_(exact)
@@ -118,23 +122,21 @@ def rounding(model: PeftModel, base: PreTrainedModel, grid: Grid) -> Iterator[No
     The embedding reads the head's rounded weights where the two are one matrix and 4 bits
     wide; otherwise the builder leaves it as it is.
     """
-    dtype = base.get_input_embeddings().weight.dtype  # type: ignore[union-attr]  # every text model has one
+    embedding = base.get_input_embeddings()
+    dtype = cast("torch.Tensor", embedding.weight).dtype
     adapted = rounded_layers(model)
     within = {id(module) for layer in adapted for module in layer.modules()}
     for layer in adapted:
         layer.start(grid, dtype)
-    frozen = [
-        module
+    before: dict[nn.Module, Any] = {
+        module: module.weight
         for module in model.modules()
         if isinstance(module, nn.Linear) and id(module) not in within
-    ]
-    before = {module: module.weight for module in cast("list[nn.Module]", frozen)}
-    for module in frozen:
-        rounded = grid.rounded(module.weight).to(dtype)
-        module.weight = nn.Parameter(rounded, requires_grad=False)
+    }
+    for module, weight in before.items():
+        module.weight = nn.Parameter(grid.rounded(weight).to(dtype), requires_grad=False)
     if grid.bits == _INT4 and base.config.tie_word_embeddings:
-        embedding = cast("nn.Module", base.get_input_embeddings())
-        before[embedding] = embedding.weight  # type: ignore[assignment]  # nn.Module's attributes are untyped
+        before[embedding] = embedding.weight
         embedding.weight = head_of(base).weight
     try:
         yield

@@ -19,6 +19,7 @@ from autotune.candidate import AdapterConfig, Method, Recipe
 from autotune.config import Bounds, resolve_config
 from autotune.errors import UsageError
 from autotune.kinds import Kind
+from autotune.list_flags import read_layers, read_trainings
 from autotune.reports import (
     EventLog,
     Metric,
@@ -33,7 +34,6 @@ from autotune.reports import (
 )
 from autotune.settings import flags_of
 from autotune.task_flags import TaskFlags
-from autotune.trainings import Trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,10 +272,9 @@ def tune(
         KeyboardInterrupt: interrupted before the first step; nothing is left behind.
         AutotuneError: as the command line tells them, ``errors`` has the classes.
     """
-    if isinstance(constraints, str):
-        raise UsageError(
-            f"constraints is a list of texts, got {constraints!r}; write [{constraints!r}]."
-        )
+    columns = ",".join(options) or None
+    ways, grids = _joined("methods", methods), _joined("quantisers", quantisers)
+    depths = None if layers is None else ",".join(map(str, layers)) or "all"
     config = resolve_config(
         target=target,
         target_report=_name(target_report),
@@ -284,20 +283,16 @@ def tune(
         template=template,
         kind=task,
         task=TaskFlags(
-            options=",".join(options) or None,
-            metric=metric,
-            extract=extract,
-            chat=chat,
-            truncate=truncate,
+            options=columns, metric=metric, extract=extract, chat=chat, truncate=truncate
         ),
         validation_data=_name(validation_data),
         test_data=_name(test_data),
-        bounds=Bounds(general=tuple(constraints)),
+        bounds=Bounds(general=_listed("constraints", constraints)),
         budget=budget,
         trials=trials,
         sampler=sampler,
-        trainings=Trainings(methods=tuple(methods), quantisers=tuple(quantisers)),
-        layers=None if layers is None else tuple(sorted(set(layers), reverse=True)),
+        trainings=read_trainings(methods=ways, quantisers=grids),
+        layers=read_layers(depths),
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
@@ -310,7 +305,7 @@ def tune(
         "data": _name(data),
         "template": template,
         "task": task,
-        "options": ",".join(options) or None,
+        "options": columns,
         "metric": metric,
         "extract": extract,
         "chat": chat,
@@ -321,9 +316,9 @@ def tune(
         "budget": budget,
         "trials": trials,
         "sampler": sampler if sampler != "tpe" else None,
-        "methods": ",".join(methods) or None,
-        "quantisers": ",".join(quantisers) or None,
-        "layers": None if layers is None else ",".join(map(str, layers)) or "all",
+        "methods": ways,
+        "quantisers": grids,
+        "layers": depths,
         "seed": seed,
         "trust_remote_code": trust_remote_code,
     }
@@ -336,6 +331,17 @@ def tune(
     if ended is None:
         raise KeyboardInterrupt
     return Run(*ended)
+
+
+def _listed(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise UsageError(f"{name} is a list of texts, got {texts!r}; write [{texts!r}].")
+    return tuple(texts)
+
+
+def _joined(name: str, texts: Sequence[str]) -> str | None:
+    """Return texts as a flag has them, None for none."""
+    return ",".join(_listed(name, texts)) or None
 
 
 def _name(source: str | Path | None) -> str | None:

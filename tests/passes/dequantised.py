@@ -19,7 +19,7 @@ def dequantised(folder: Path) -> dict[str, Floats]:
 
     Rows are as long as their blocks are: the last one may be filled up.
     """
-    model = onnx_ir.load(folder / "model.onnx")
+    model: Any = onnx_ir.load(folder / "model.onnx")
     initializers = model.graph.initializers
     reshaped = {
         node.outputs[0].name: node.inputs[0].name
@@ -32,20 +32,15 @@ def dequantised(folder: Path) -> dict[str, Floats]:
 
     found = {}
     for node in model.graph.all_nodes():
-        attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-        inputs = list(node.inputs)
-        if node.op_type == "MatMulNBits":
-            codes, scales, zeros = inputs[1], inputs[2], inputs[3] if len(inputs) > 3 else None
-        elif node.op_type == "GatherBlockQuantized":
-            codes, scales, zeros = inputs[0], inputs[2], inputs[3] if len(inputs) > 3 else None
-        else:
+        if node.op_type not in {"MatMulNBits", "GatherBlockQuantized"}:
             continue
+        first, second, scales, *zeros = node.inputs
         found[node.name] = _weights(
-            read(codes),
+            read(second if node.op_type == "MatMulNBits" else first),
             read(scales),
-            None if zeros is None else read(zeros),
-            bits=attributes["bits"],
-            block=attributes["block_size"],
+            read(zeros[0]) if zeros else None,
+            bits=node.attributes["bits"].value,
+            block=node.attributes["block_size"].value,
         )
     return found
 
@@ -53,7 +48,7 @@ def dequantised(folder: Path) -> dict[str, Floats]:
 def _weights(codes: Any, scales: Any, zeros: Any, *, bits: int, block: int) -> Floats:
     outputs = scales.shape[0]
     unpacked = _unpack(codes.reshape(outputs, -1), bits).reshape(outputs, -1, block)
-    offset = 1 << (bits - 1)
+    offset: Any = 1 << (bits - 1)
     if zeros is not None:
         offset = _unpack(zeros.reshape(outputs, -1), bits)[:, : scales.shape[1], None]
     values: Floats = (unpacked - offset).astype(np.float32) * scales[..., None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from importlib import import_module
 from pathlib import Path
 
@@ -13,7 +15,12 @@ pytest.importorskip("torch", reason="extra 'train' is not installed")
 
 import torch
 
-base_model, compute = (import_module(f"autotune.passes.{n}") for n in ("base_model", "compute"))
+from autotune.candidate import AdapterConfig
+
+base_model, compute, examples, fit, lora = (
+    import_module(f"autotune.passes.{n}")
+    for n in ("base_model", "compute", "examples", "fit", "lora")
+)
 
 ON_CPU = compute.Compute(device="cpu", dtype=torch.float32, reason="the test asks for it")
 IDS = torch.arange(3 * 17).reshape(3, 17) % 290
@@ -59,3 +66,18 @@ def test_attention_to_a_window_keeps_its_mask(tiny_model_dir: Path, tmp_path: Pa
         everything = base_model.load_model(tiny_model_dir, torch.float32)(input_ids=IDS).logits
     assert torch.equal(found, expected)
     assert not torch.allclose(found, everything)
+
+
+def test_a_base_goes_when_another_takes_its_place(inputs: dict[str, Path]) -> None:
+    """Planning for memory once kept the graph that it had counted, and with it the base."""
+    rows, _ = examples.read_examples(inputs["data"] / "train.json")
+    base = base_model.training_base(inputs["model"], "lora", ON_CPU)
+    with lora.adapted(base, AdapterConfig(rank=4)):
+        fit.plan_fit(base, rows, batch_size=8)
+    gone = weakref.ref(base)
+    weights = weakref.ref(base.model.layers[0].mlp.up_proj.weight)
+    del base
+    base_model.training_base(inputs["model"], "qat-lora", ON_CPU)
+    gc.collect()
+    assert gone() is None
+    assert weights() is None

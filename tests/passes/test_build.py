@@ -139,14 +139,12 @@ def test_weights_of_the_graph_are_those_of_the_grid_bit_by_bit(
 
 def weight_of(modules: dict[str, Any], node: str) -> torch.Tensor:
     """The weight (out, in) that the node has; the builder packs query, key and value."""
-    path = (
-        node.partition("/MatMul")[0].strip("/").replace("/", ".").replace(".attn.", ".self_attn.")
-    )
-    if "layers" not in path:
-        return modules["lm_head"].weight.detach()
+    path = node.partition("/MatMul")[0].strip("/").replace("/", ".")
+    path = path.replace(".attn.", ".self_attn.") if "layers" in path else "lm_head"
     packed = ("q_proj", "k_proj", "v_proj") if path.endswith("qkv_proj") else ("",)
     names = [path.removesuffix("qkv_proj") + part for part in packed]
-    return torch.cat([modules[name].weight.detach() for name in names])
+    joined: torch.Tensor = torch.cat([modules[name].weight.detach() for name in names])
+    return joined
 
 
 def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:

@@ -30,7 +30,7 @@ answer_loss, grids, qat = (
 QAT = replace(ADAPTER, method="qat-lora", quantiser="int4-b32")
 
 
-def rounded_plainly(model: nn.Module, grid: Any, *, embedding: bool) -> None:
+def rounded_plainly(model: Any, grid: Any, *, embedding: bool) -> None:
     """Round every linear weight, block after block and weight after weight, and the embedding."""
     head = model.lm_head
     for module in model.modules():
@@ -161,7 +161,7 @@ def test_layers_without_an_adapter_are_rounded_once_and_given_back(
 def test_weights_are_rounded_once_per_step_however_often_they_are_used(
     inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounds = []
+    rounds: list[None] = []
     with started(inputs, QAT) as one:
         one.fit = replace(one.fit, rows=3)
         monkeypatch.setattr(qat.RoundedLinear, "_round", counted(qat.RoundedLinear._round, rounds))
