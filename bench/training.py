@@ -1,7 +1,8 @@
 """A training here against plain transformers with peft: the same data, model and examples.
 
     python -m bench.training [--model SPEC] [--rounds 6] [--steps 5] [--seeds 3]
-                             [--length 20] [--plain-dtype float32] [--json OUT]
+                             [--length 20] [--plain-dtype float32] [--plain-batch 8]
+                             [--json OUT]
 
 *Speed*: in each round both train a few steps in turn, the order changing, and the ratio of
 their seconds per token is taken round by round; the first step of a round, which sets
@@ -72,16 +73,22 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What both train on; ``plain_dtype`` is of the plain one's base, None for ours."""
+    """What both train on.
+
+    Attributes:
+        plain_dtype: of the plain one's base; None for ours.
+        plain_batch: examples of its steps, a divisor of ours, so that both see the same number.
+    """
 
     model_dir: Path
     rows: Sequence[Any]
     validation: Sequence[Any]
     used: Any
     plain_dtype: Any = None
+    plain_batch: int = ADAPTER.batch_size
 
     @classmethod
-    def load(cls, spec: str, plain_dtype: str | None = None) -> Problem:
+    def load(cls, spec: str, plain_dtype: str | None, plain_batch: int) -> Problem:
         """Return the demo's data in the tokens of the model ``spec``."""
         task = load_task(str(demo.data_path()), template=Template.parse(demo.TEMPLATE), seed=0)
         with LocalExecutor() as executor:
@@ -104,6 +111,7 @@ class Problem:
             ],
             used=used,
             plain_dtype=getattr(torch, plain_dtype) if plain_dtype else None,
+            plain_batch=plain_batch,
         )
 
 
@@ -131,7 +139,7 @@ def train_here(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict
 
 
 def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> dict[str, float]:
-    """Train with transformers and peft; return the same."""
+    """Train with transformers and peft on as many examples as ``steps`` of ours have; the same."""
     from transformers import Trainer, TrainerCallback  # noqa: PLC0415 - takes seconds
 
     class Clock(TrainerCallback):
@@ -149,16 +157,17 @@ def train_plainly(problem: Problem, *, seed: int, steps: int, scores: bool) -> d
     collate = _Collator(problem.model_dir)
     clock = Clock()
     clock.ends = []
+    per_step = ADAPTER.batch_size // problem.plain_batch
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model=model,
-            args=_plain_arguments(problem, folder, seed=seed, steps=steps),
+            args=_plain_arguments(problem, folder, seed=seed, steps=steps * per_step),
             train_dataset=[_plain_row(row) for row in problem.rows],
             data_collator=collate,
             callbacks=[clock],
         ).train()
-    tokens = float(sum(collate.tokens[1:steps]))
-    found = {"tokens": tokens, "seconds": clock.ends[-1] - clock.ends[0]}
+    tokens = float(sum(collate.tokens[per_step : steps * per_step]))
+    found = {"tokens": tokens, "seconds": clock.ends[-1] - clock.ends[per_step - 1]}
     if scores:
         found["nll"] = _mean_nll(base, problem.validation)
     return found
@@ -188,7 +197,7 @@ def _plain_arguments(problem: Problem, folder: str, *, seed: int, steps: int) ->
 
     return TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=ADAPTER.batch_size,
+        per_device_train_batch_size=problem.plain_batch,
         learning_rate=ADAPTER.learning_rate,
         max_steps=steps,
         seed=seed,
@@ -273,7 +282,7 @@ def main() -> None:
         part for part in parts(rounds=asked.rounds, seeds=asked.seeds) if part.name not in found
     ]
     threads = compute.use_all_cores()
-    problem = Problem.load(asked.model, asked.plain_dtype)
+    problem = Problem.load(asked.model, asked.plain_dtype, asked.plain_batch)
     trains = {"autotune": train_here, "plain": train_plainly}
     for part in open_parts[: asked.at_most]:
         is_speed = part.kind == "speed"
@@ -288,6 +297,7 @@ def main() -> None:
             "model": asked.model,
             "device": problem.used.model or f"{threads} threads of the processor",
             "dtype": problem.used.dtype_name,
+            "plain_batch": asked.plain_batch,
             "plain_dtype": asked.plain_dtype or problem.used.dtype_name,
             "steps": asked.steps,
             "length": asked.length,
@@ -307,6 +317,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="of losses")
     parser.add_argument("--length", type=int, default=20, help="steps of a training for its loss")
     parser.add_argument("--plain-dtype", choices=["float32", "bfloat16"], default=None)
+    parser.add_argument("--plain-batch", type=int, choices=[1, 2, 4, 8, 16], default=16)
     parser.add_argument("--at-most", type=int, default=None, help="parts in this call")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()

@@ -117,14 +117,15 @@ class Runtime:
                 "fell_back", f"asked for {provider!r}, the model runs on {self.device_type!r}"
             )
 
-    def generator(self, *, length: int, shortest: int = 0) -> Any:
-        """Return a greedy generator for ``length`` tokens, prompt included.
+    def generator(self, *, length: int, shortest: int = 0, **sampling: Any) -> Any:
+        """Return a generator for ``length`` tokens, prompt included; greedy by default.
 
         ``shortest`` masks end-of-sequence until that many tokens stand. The key-value
         cache is allocated for ``length``, so a longer one than needed costs time.
         """
         parameters = self._og.GeneratorParams(self._model)
-        parameters.set_search_options(max_length=length, min_length=shortest, **_GREEDY)
+        options = {"max_length": length, "min_length": shortest, **_GREEDY, **sampling}
+        parameters.set_search_options(**options)
         return self._og.Generator(self._model, parameters)
 
 

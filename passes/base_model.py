@@ -71,7 +71,7 @@ def training_base(
     """
     key = (str(path.resolve()), method, compute, double_quant)
     if key not in _LOADED:
-        from . import attention  # noqa: PLC0415 - imports transformers, which takes seconds
+        from . import attention, norms  # noqa: PLC0415 - import transformers, which takes seconds
 
         _LOADED.clear()
         if method == "qlora":
@@ -82,6 +82,7 @@ def training_base(
             _LOADED[key] = load_model(path, compute.dtype)
             nn.Module.to(_LOADED[key], compute.device)
         attention.leave_masks_out(_LOADED[key])
+        norms.replace_norms(_LOADED[key])
     return _LOADED[key]
 
 

@@ -78,7 +78,7 @@ class _LowRankProduct(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = (grad_rows @ weight).addmm_(grad_inner, a).view(*grad.shape[:-1], -1)
         grad_a = (grad_inner.T @ rows).float()
-        grad_b = (grad_rows.T @ inner).float().mul_(ctx.scaling)
+        grad_b = (inner.T @ grad_rows).T.float().mul_(ctx.scaling)
         return grad_x, None, None, grad_a, grad_b, None
 
 
@@ -112,7 +112,7 @@ class _LowRankProductOn4Bit(torch.autograd.Function):
             weight = _rounded_back(ctx.base).to(grad.dtype)
             grad_x = (grad_rows @ weight).addmm_(grad_inner, a).view(*grad.shape[:-1], -1)
         grad_a = (grad_inner.T @ rows).float()
-        grad_b = (grad_rows.T @ inner).float().mul_(ctx.scaling)
+        grad_b = (inner.T @ grad_rows).T.float().mul_(ctx.scaling)
         return grad_x, None, grad_a, grad_b, None
 
 

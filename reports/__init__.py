@@ -17,7 +17,7 @@ from .bundle import (
 from .comparison import Change, ComparedDocument, Comparison, FactRow, compare
 from .comparison_table import comparison_view
 from .delta import Delta, delta_of
-from .deploy import place_built, write_model_folder
+from .deploy import HARDWARE_FILE, place_built, write_model_folder
 from .durable import (
     append_json_line,
     read_json_lines,
@@ -61,7 +61,9 @@ from .measure_report import (
 )
 from .mistakes import MISTAKES_FILE, Mistake, read_mistakes, write_mistakes
 from .model_card import model_card
-from .model_folder import DecisionRule, ModelDescription, load_model
+from .model_folder import DecisionRule, ModelDescription, ShippedTask, load_model
+from .model_package import COMPONENT as PACKAGE_COMPONENT
+from .model_package import PackagedModel, write_model_package
 from .model_records import EvalResults, Provenance, eval_results, provenance
 from .picking import JudgedBound, Pick, Picked, Picking, check_measured, pick, picking_view
 from .published import DOCUMENTS, SCHEMA_DIR, json_schema, schema_text, write_schemas
@@ -70,6 +72,7 @@ from .run_models import TriedModel, failed_trials, tried_models
 from .run_page import run_page
 from .run_report import (
     BoundVerdict,
+    LayersKept,
     Metric,
     ModelFacts,
     RefusedRecipe,
@@ -102,7 +105,9 @@ from .wording import metric_text, metric_title
 __all__ = [
     "BUNDLE_FILE",
     "DOCUMENTS",
+    "HARDWARE_FILE",
     "MISTAKES_FILE",
+    "PACKAGE_COMPONENT",
     "PAGE_FILE",
     "SCHEMA_DIR",
     "SUMS",
@@ -127,6 +132,7 @@ __all__ = [
     "FlavourConflict",
     "HardwareReport",
     "JudgedBound",
+    "LayersKept",
     "MeasureReport",
     "MeasuredFolder",
     "MeasuredModel",
@@ -138,6 +144,7 @@ __all__ = [
     "ModelFacts",
     "NearFloor",
     "Origin",
+    "PackagedModel",
     "Pick",
     "Picked",
     "Picking",
@@ -151,6 +158,7 @@ __all__ = [
     "RunContext",
     "RunOutcome",
     "RunReport",
+    "ShippedTask",
     "SweepReport",
     "SweepTable",
     "TaskFacts",
@@ -221,6 +229,7 @@ __all__ = [
     "write_json_atomic",
     "write_mistakes",
     "write_model_folder",
+    "write_model_package",
     "write_schemas",
     "write_sums",
     "write_text_atomic",

@@ -16,18 +16,20 @@ from autotune.errors import RunError
 from autotune.plain import to_plain
 
 from .durable import whole_folder, write_json_atomic
+from .hardware_report import HardwareReport
 from .model_card import model_card
 from .model_folder import DecisionRule, ModelDescription, describe_model
 from .model_records import eval_results, provenance
-from .run_report import RunReport
+from .run_report import LayersKept, RunReport
 from .sums import write_sums
 
-__all__ = ["RUN_SCRIPT", "place_built", "write_model_folder"]
+__all__ = ["HARDWARE_FILE", "RUN_SCRIPT", "place_built", "write_model_folder"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 RUN_SCRIPT = _TEMPLATES / "run.py.txt"
 # Options come with the question, and are scored whole.
 _CHOICE_SCRIPT = _TEMPLATES / "run_choice.py.txt"
+HARDWARE_FILE = "hardware.json"
 _STORE_MANIFEST = "manifest.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _LEAST_LINKED_BYTES = 1 << 20
@@ -41,6 +43,8 @@ def write_model_folder(
     rule: DecisionRule,
     report: RunReport,
     license_path: Path | None = None,
+    layers_kept: LayersKept | None = None,
+    hardware: HardwareReport | None = None,
 ) -> ModelDescription:
     """Write the deploy folder of the model that ``report`` chose; return its description.
 
@@ -51,6 +55,8 @@ def write_model_folder(
         rule: how a prompt is made and an answer decided.
         report: of the run.
         license_path: licence text of the base model, copied as LICENSE.
+        layers_kept: which layers of the base model it has, None for all.
+        hardware: of the machine that the model was chosen for, written as hardware.json.
 
     Raises:
         OutputError: the folder exists, or the disk is full or cannot be written.
@@ -58,10 +64,16 @@ def write_model_folder(
         ValueError: the report chose no model.
     """
     with whole_folder(target_dir) as folder:
-        description = describe_model(rule, report)
+        description = describe_model(rule, report, layers_kept)
         place_built(built_dir, folder)
-        _copy_adapter(adapter_dir, folder / "adapter", base_model=report.model.spec)
-        _describe(folder, description, report, license_path)
+        if adapter_dir is not None:
+            base = report.model.spec
+            _copy_adapter(adapter_dir, folder / "adapter", base_model=base, layers_kept=layers_kept)
+        if license_path is not None:
+            _copy(license_path, folder / "LICENSE")
+        if hardware is not None:
+            write_json_atomic(folder / HARDWARE_FILE, to_plain(hardware))
+        _describe(folder, description, report)
     return description
 
 
@@ -106,10 +118,14 @@ def place_built(built_dir: Path, folder: Path) -> None:
             _place(source.resolve(), folder / name)
 
 
-def _copy_adapter(adapter_dir: Path | None, folder: Path, *, base_model: str) -> None:
-    """Copy weights and configuration, the latter naming the base model and no path of ours."""
-    if adapter_dir is None:
-        return
+def _copy_adapter(
+    adapter_dir: Path, folder: Path, *, base_model: str, layers_kept: LayersKept | None
+) -> None:
+    """Copy weights and configuration, the latter naming the base model and no path of ours.
+
+    Which of its layers the adapter sits on stands beside them, since the adapter may travel
+    without the rest of the folder.
+    """
     weights = sorted(adapter_dir.glob("*.safetensors"))
     config_path = adapter_dir / _ADAPTER_CONFIG
     if not weights or not config_path.is_file():
@@ -123,19 +139,18 @@ def _copy_adapter(adapter_dir: Path | None, folder: Path, *, base_model: str) ->
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = base_model
     write_json_atomic(folder / _ADAPTER_CONFIG, config)
+    if layers_kept is not None:
+        write_json_atomic(folder / "base_layers.json", to_plain(layers_kept))
 
 
-def _describe(
-    folder: Path, description: ModelDescription, report: RunReport, license_path: Path | None
-) -> None:
+def _describe(folder: Path, description: ModelDescription, report: RunReport) -> None:
     """Write everything that is about the model, and last the sums of all files."""
-    if license_path is not None:
-        _copy(license_path, folder / "LICENSE")
     write_json_atomic(folder / "autotune.json", to_plain(description))
     write_json_atomic(folder / "eval_results.json", to_plain(eval_results(report)))
-    write_json_atomic(folder / "provenance.json", to_plain(provenance(report)))
+    made = provenance(report, description.layers_kept)
+    write_json_atomic(folder / "provenance.json", to_plain(made))
     is_choice = description.task.kind == "choice"
     _copy(_CHOICE_SCRIPT if is_choice else RUN_SCRIPT, folder / "run.py")
-    card = model_card(report, fields=description.task.fields)
+    card = model_card(report, fields=description.task.fields, layers_kept=description.layers_kept)
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     write_sums(folder)

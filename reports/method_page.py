@@ -21,7 +21,8 @@ __all__ = ["machine_section", "method_section"]
 
 _NO_FLOORS = (
     "How near its floor the model runs is told with a calibration of this machine: autotune"
-    " hardware --output hardware.json, then autotune show RUN --page --hardware hardware.json."
+    " hardware, once; then autotune show RUN --page. One that was taken elsewhere is named with"
+    " --hardware FILE."
 )
 _UNTOLD = (
     "How near its floor the model runs cannot be told: the record does not tell the lengths of the"
@@ -63,7 +64,7 @@ def _floors(report: RunReport, hardware: HardwareReport | None) -> str:
     best = near[0]
     lead = (
         f"The median of {best.model} is {best.times:.1f} times the shortest that this device"
-        f" allows, by the rates that it reached on {hardware.created}: arithmetic for a prompt,"
+        f" allows, by the rates in the report of {hardware.created}: arithmetic for a prompt,"
         " reading the weights for a generated token."
     )
     return paragraphs([lead]) + table(columns, rows)

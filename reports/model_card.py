@@ -15,7 +15,7 @@ from autotune.candidate import Precision
 from autotune.units import format_quantity
 
 from .classes import class_cells, class_header, class_rows, mistake_lines
-from .run_report import Metric, ReportedModel, RunReport
+from .run_report import LayersKept, Metric, ReportedModel, RunReport
 from .wording import adapter_text, bound_text, interval_text, metric_title
 
 __all__ = ["model_card"]
@@ -112,19 +112,47 @@ def _how_to_run(report: RunReport, chosen: ReportedModel, fields: Sequence[str])
     )
 
 
-def _provenance(report: RunReport, chosen: ReportedModel) -> str:
+def _layers_text(layers: LayersKept) -> str:
+    """Return the kept layers as ``18 of 30 layers: 0-2, 7-11, ...``, numbered from 0."""
+    starts = [n for n in layers.kept if n - 1 not in layers.kept]
+    ends = [n for n in layers.kept if n + 1 not in layers.kept]
+    pieces = [
+        str(first) if first == last else f"{first}-{last}"
+        for first, last in zip(starts, ends, strict=True)
+    ]
+    return f"{len(layers.kept)} of {layers.of} layers: {', '.join(pieces)}"
+
+
+def _adapter_note(layers: LayersKept) -> str:
+    """Return how to put the adapter on the layers that it was trained on."""
+    return (
+        "The adapter fits the base model cut to these layers, and no other. With transformers"
+        " and peft:\n\n```\n"
+        f"kept = {list(layers.kept)}\n"
+        "base.model.layers = torch.nn.ModuleList([base.model.layers[i] for i in kept])\n"
+        "base.config.num_hidden_layers = len(kept)\n"
+        "for number, layer in enumerate(base.model.layers):\n"
+        "    layer.self_attn.layer_idx = number\n"
+        'tuned = peft.PeftModel.from_pretrained(base, "adapter")\n'
+        "```"
+    )
+
+
+def _provenance(report: RunReport, chosen: ReportedModel, layers: LayersKept | None) -> str:
     pinned = report.model.revision_or_digest[:16]
     counts = ", ".join(f"{count} {split}" for split, count in report.task.counts.items())
     versions = ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))
     lines = [
         f"base model: `{_spec(report)}` ({report.model.architecture}, `{pinned}`)",
+        *([f"layers: {_layers_text(layers)} ({layers.reason})"] if layers else []),
         f"training: {adapter_text(chosen)}",
         f"recipe: `{chosen.recipe_name}`",
         f"data: {counts} rows, digest `{report.task.digest[:12]}`",
         f"command: `{shlex.join(report.command)}`, seed {report.seed}",
         f"versions: {versions}",
     ]
-    return "\n".join(f"- {line}" for line in lines)
+    text = "\n".join(f"- {line}" for line in lines)
+    return f"{text}\n\n{_adapter_note(layers)}" if layers and chosen.adapter else text
 
 
 def _limits(report: RunReport) -> str:
@@ -147,12 +175,15 @@ def _limits(report: RunReport) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def model_card(report: RunReport, *, fields: Sequence[str]) -> str:
+def model_card(
+    report: RunReport, *, fields: Sequence[str], layers_kept: LayersKept | None = None
+) -> str:
     """Return the text of README.md for the chosen model of ``report``.
 
     Args:
         report: of the run, with a chosen model.
         fields: names that ``run.py`` asks for.
+        layers_kept: which layers of the base model it has, None for all.
 
     Raises:
         ValueError: the report chose none.
@@ -160,9 +191,10 @@ def model_card(report: RunReport, *, fields: Sequence[str]) -> str:
     chosen = report.chosen
     if chosen is None:
         raise ValueError("a model card is written for a chosen model, the report has none")
+    cut = f"cut to {_layers_text(layers_kept).partition(':')[0]}, " if layers_kept else ""
     how = "tuned, merged and built" if chosen.adapter is not None else "built, untrained,"
     intro = (
-        f"{_spec(report)} {how} as {chosen.recipe.precision.value} for onnxruntime-genai"
+        f"{_spec(report)} {cut}{how} as {chosen.recipe.precision.value} for onnxruntime-genai"
         f" ({chosen.recipe.provider}) by autotune."
     )
     adapter = "adapter/` holds the LoRA adapter before merging; `" if chosen.adapter else ""
@@ -172,7 +204,7 @@ def model_card(report: RunReport, *, fields: Sequence[str]) -> str:
         f"{intro} `{adapter}autotune.json` holds the whole configuration.",
         f"## Results\n\n{_results(report, chosen)}",
         f"## How to run\n\n{_how_to_run(report, chosen, fields)}",
-        f"## How it was made\n\n{_provenance(report, chosen)}",
+        f"## How it was made\n\n{_provenance(report, chosen, layers_kept)}",
         f"## Limits\n\n{_limits(report)}",
     ]
     return "\n\n".join(sections) + "\n"

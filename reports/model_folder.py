@@ -13,7 +13,7 @@ from autotune.candidate import AdapterConfig, Recipe
 from autotune.kinds import Kind
 
 from .documents import load_document
-from .run_report import BoundVerdict, Metric, ModelFacts, RunReport, WorkloadFacts
+from .run_report import BoundVerdict, LayersKept, Metric, ModelFacts, RunReport, WorkloadFacts
 
 __all__ = ["DecisionRule", "ModelDescription", "ShippedTask", "describe_model", "load_model"]
 
@@ -119,6 +119,8 @@ class ModelDescription:
         recipe: how it is built.
         adapter: how it was trained, or null.
         fraction: share of the training steps that were done, 0 for untrained.
+        layers_kept: which layers of the base model it has, null for all of them; the
+            adapter fits no other selection.
         task: what run.py needs.
         constraints: bounds of the run with the verdicts on this model.
         metrics: accuracy on the test split, timings of the confirmation.
@@ -139,6 +141,7 @@ class ModelDescription:
     recipe: Recipe
     adapter: AdapterConfig | None
     fraction: float
+    layers_kept: LayersKept | None = None
     task: ShippedTask
     constraints: tuple[BoundVerdict, ...]
     metrics: dict[str, Metric]
@@ -186,7 +189,9 @@ def _shipped_task(rule: DecisionRule) -> ShippedTask:
     )
 
 
-def describe_model(rule: DecisionRule, report: RunReport) -> ModelDescription:
+def describe_model(
+    rule: DecisionRule, report: RunReport, layers_kept: LayersKept | None = None
+) -> ModelDescription:
     """Return the description of the chosen model of ``report``.
 
     Raises:
@@ -201,6 +206,7 @@ def describe_model(rule: DecisionRule, report: RunReport) -> ModelDescription:
         recipe=chosen.recipe,
         adapter=chosen.adapter,
         fraction=chosen.fraction,
+        layers_kept=layers_kept,
         task=_shipped_task(rule),
         constraints=report.constraints,
         metrics=chosen.metrics,

@@ -16,6 +16,7 @@ from autotune.confusion import Confusion
 
 from .run_report import (
     BoundVerdict,
+    LayersKept,
     ModelFacts,
     ReportedModel,
     RunReport,
@@ -99,6 +100,7 @@ class Provenance:
         workload: digest of the timed requests.
         adapter: how it was trained, or null.
         fraction: share of the training steps that were done.
+        layers_kept: which layers of the base model it has, null for all of them.
         recipe: how it was built.
         seed: of split, search and training.
         command: of the run, credentials replaced.
@@ -117,6 +119,7 @@ class Provenance:
     workload: str
     adapter: AdapterConfig | None
     fraction: float
+    layers_kept: LayersKept | None = None
     recipe: Recipe
     seed: int
     command: tuple[str, ...]
@@ -170,7 +173,7 @@ def eval_results(report: RunReport) -> EvalResults:
     )
 
 
-def provenance(report: RunReport) -> Provenance:
+def provenance(report: RunReport, layers_kept: LayersKept | None = None) -> Provenance:
     """Return what made the chosen model.
 
     Raises:
@@ -185,6 +188,7 @@ def provenance(report: RunReport) -> Provenance:
         workload=report.workload.digest,
         adapter=chosen.adapter,
         fraction=chosen.fraction,
+        layers_kept=layers_kept,
         recipe=chosen.recipe,
         seed=report.seed,
         command=report.command,

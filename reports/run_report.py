@@ -22,6 +22,7 @@ from .documents import load_document
 
 __all__ = [
     "BoundVerdict",
+    "LayersKept",
     "Metric",
     "ModelFacts",
     "RefusedRecipe",
@@ -135,6 +136,23 @@ class ReportedModel:
     bounds: tuple[BoundVerdict, ...] = ()
     unmeasured: dict[str, str] = field(default_factory=dict)
     confusion: Confusion | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersKept:
+    """The layers of the base model that a model has, where it lacks some.
+
+    Attributes:
+        kept: their numbers in the base model, from 0, rising; the model numbers them anew.
+        of: layers of the base model.
+        rule: that chose them.
+        reason: what it saw, for people.
+    """
+
+    kept: tuple[int, ...]
+    of: int
+    rule: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)

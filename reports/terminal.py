@@ -231,6 +231,7 @@ def _places(report: RunReport, run_dir: Path) -> Iterator[str]:
             words = [*(f"{field}=..." for field in fields), "-- OPTION OPTION ..."]
         yield f"Model:  {folder}"
         yield f"Try it: {shlex.join(['python', str(folder / 'run.py')])} {' '.join(words)}"
+        yield f"Ask it: {shlex.join(['autotune', 'chat', str(run_dir)])}"
     yield f"Page:   {run_dir / PAGE_FILE}"
     yield f"Report: {run_dir / 'report.json'}"
     if report.outcome == "unconfirmed":

@@ -16,6 +16,7 @@ from autotune.export import export_trial
 from autotune.reports import (
     EventLog,
     TrialLog,
+    load_hardware_report,
     load_model,
     load_report,
     read_mistakes,
@@ -85,13 +86,16 @@ def test_any_model_can_be_had_as_a_deploy_folder_that_runs(run: Path, tmp_path: 
     shutil.copytree(run, moved, ignore=shutil.ignore_patterns("model*"))
     # A machine that is slower now plans otherwise, and has no time for a whole search.
     _changed(moved, settings="of a quieter day", budget_s=1.0)
-    run, number = moved, _other_trial(run)
+    chosen, run, number = run / "model", moved, _other_trial(run)
     folder = export_trial(run, number)
     assert folder == run / f"model-{number}"
     told = load_model(folder)
     assert told.metrics["accuracy"].split == "validation"
     assert told.baseline_metrics["accuracy"].split == "validation"
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    hardware = load_hardware_report(folder / "hardware.json")
+    assert hardware == load_hardware_report(chosen / "hardware.json")
+    assert hardware.census is not None
     assert "base_model" in (folder / "adapter" / "adapter_config.json").read_text("utf-8")
     done = subprocess.run(
         [sys.executable, str(folder / "run.py"), "news of day 3"],

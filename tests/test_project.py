@@ -45,6 +45,7 @@ WORKER_ONLY = {
     "autotune.passes.layer_choice": "states and losses of a torch model",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
+    "autotune.passes.norms": "norms as torch functions",
     "autotune.passes.qat": "torch modules that round what they multiply",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
     "autotune.passes.replay": "records what a GPU does for torch",
@@ -220,7 +221,7 @@ def test_every_dependency_of_an_ordinary_installation_is_pinned() -> None:
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = {_distribution(line): line for line in lines if line and not line.startswith("#")}
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in pins.values())
-    wanted = _requirements("train", "cpu", "test", "dev", "dashboard") - {"pip"}
+    wanted = _requirements("train", "cpu", "test", "dev", "dashboard", "serve") - {"pip"}
     assert sorted(wanted - set(pins)) == []
 
 

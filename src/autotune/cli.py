@@ -22,6 +22,7 @@ from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
+from autotune.cli_try import add_try
 from autotune.errors import AutotuneError, UsageError
 from autotune.run_folders import find_run
 from autotune.settings import Settings, flags_of, read_settings
@@ -363,6 +364,7 @@ add_runs(app)
 add_sweep(app)
 add_config(app)
 add_olive(app)
+add_try(app)
 
 
 def main() -> None:

@@ -156,17 +156,43 @@ def remove_command(
 
 
 def export(
-    run: _Run,
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run folder, or its name below results/; of a package RUN/model too."),
+    ],
     *,
-    trial: Annotated[int, typer.Option(min=0, help="Number, as `autotune show` tells it.")],
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="Number, as `autotune show` tells it.")
+    ] = None,
+    package: Annotated[
+        bool,
+        typer.Option("--package", help="One model per execution provider in a single folder."),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder to make.  [default: RUN/model-N]")
     ] = None,
 ) -> None:
-    """Make the deploy folder of any model of a run."""
+    """Make the deploy folder of any model of a run, or a package of several runs' models."""
+    if package:
+        if trial is not None or output is None:
+            raise UsageError(
+                "--package puts the models of runs into one folder; name it with --output, and"
+                " export another trial first: RUN --trial N, then RUN/model-N."
+            )
+        from autotune.package import export_package  # noqa: PLC0415 - startup time
+        from autotune.serving import find_model  # noqa: PLC0415 - same
+
+        typer.echo(export_package([find_model(run) for run in runs], output=output), err=True)
+        typer.echo(str(output))
+        return
+    if trial is None or len(runs) != 1:
+        raise UsageError(
+            f"Exported is one trial of one run, got {len(runs)} runs and --trial {trial}; see"
+            " `autotune show RUN`, or put the models of several runs together with --package."
+        )
     from autotune.export import export_trial  # noqa: PLC0415 - startup time
 
-    typer.echo(str(export_trial(find_run(run), trial, output=output)))
+    typer.echo(str(export_trial(find_run(runs[0]), trial, output=output)))
 
 
 def validate(

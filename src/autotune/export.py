@@ -28,6 +28,7 @@ from autotune.reports import (
     search_models,
     write_model_folder,
 )
+from autotune.run_hardware import hardware_of
 from autotune.session import Session, prepare
 from autotune.steps import Event, OutcomeStatus, TrainStep
 from autotune.targets import LocalExecutor
@@ -81,6 +82,7 @@ def export_trial(run: Path, trial: int, *, output: Path | None = None) -> Path:
             rule=decision_rule(session),
             report=_about(report, candidate, events, session),
             license_path=session.source.license_path,
+            hardware=hardware_of(session, report),
         )
     return target
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from autotune import __version__
 from autotune.calibration import DeviceCalibration, NoiseFloor
 from autotune.evaluators import compare_latency, measurement_lock, noise_floor
+from autotune.known_machine import remember
 from autotune.plain import from_plain, to_plain
 from autotune.progress import Progress
 from autotune.reports import (
@@ -49,7 +50,13 @@ from autotune.targets import (
     survey,
 )
 
-__all__ = ["CALIBRATION_S", "MachineRequest", "take_hardware_report", "tool_facts"]
+__all__ = [
+    "CALIBRATION_S",
+    "MachineRequest",
+    "proven_target",
+    "take_hardware_report",
+    "tool_facts",
+]
 
 CALIBRATION_S = 20.0
 _START_S = 3.0  # of each device's process: interpreter, libraries, filling the array
@@ -96,6 +103,8 @@ def take_hardware_report(
 ) -> HardwareReport:
     """Return the report of this machine; ``executor`` must have no other job.
 
+    A calibrated one is remembered for the floors of later runs.
+
     Raises:
         HardwareError: an interpreter that cannot be run.
         RunError: another measurement does not end.
@@ -112,7 +121,7 @@ def take_hardware_report(
         *_unknown_facts({**hardware, "accelerators": accelerators}),
         *_missing_parts(request, proven, conflicts, calibration),
     )
-    return HardwareReport(
+    report = HardwareReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=tuple(redact_command(["autotune", *sys.argv[1:]])),
         tool=tool_facts(),
@@ -132,6 +141,8 @@ def take_hardware_report(
         versions=_versions(executor),
         method=_method(calibration),
     )
+    remember(report)
+    return report
 
 
 def _survey(
@@ -246,20 +257,31 @@ def _missing_parts(
 
 
 def _target(finding: Finding) -> ReportedTarget:
-    target = finding.target
-    proof = target.proof if isinstance(target, ProvenTarget) else None
-    versions = {"onnxruntime": proof.onnxruntime, **proof.versions} if proof else {}
+    is_elsewhere = finding.interpreter != sys.executable
+    if isinstance(finding.target, ProvenTarget):
+        return proven_target(finding.target, is_other_interpreter=is_elsewhere)
     return ReportedTarget(
         name=finding.family.name,
         provider=finding.family.onnxruntime_name,
         status=finding.status,
         reason=finding.reason,
-        is_other_interpreter=finding.interpreter != sys.executable,
-        nodes=dict(proof.nodes) if proof else {},
-        devices=proof.devices if proof else (),
-        versions=versions,
-        install=() if target is not None else finding.family.install,
-        refused_types=dict(proof.refused_types) if proof else {},
+        is_other_interpreter=is_elsewhere,
+        install=() if finding.target is not None else finding.family.install,
+    )
+
+
+def proven_target(target: ProvenTarget, *, is_other_interpreter: bool) -> ReportedTarget:
+    """Return what a report says of a target on which a node ran."""
+    proof = target.proof
+    return ReportedTarget(
+        name=target.family.name,
+        provider=target.family.onnxruntime_name,
+        status="proven",
+        is_other_interpreter=is_other_interpreter,
+        nodes=dict(proof.nodes),
+        devices=proof.devices,
+        versions={"onnxruntime": proof.onnxruntime, **proof.versions},
+        refused_types=dict(proof.refused_types),
     )
 
 

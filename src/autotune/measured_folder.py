@@ -14,6 +14,7 @@ from typing import Any
 from autotune.errors import ModelSourceError
 from autotune.plain import digest
 from autotune.reports import (
+    HARDWARE_FILE,
     SUMS,
     ModelDescription,
     check_sums,
@@ -29,7 +30,7 @@ _AGAIN = "fetch or build the model again"
 # What stands beside a model, in our deploy folders and in others.
 _COMPANIONS = {
     *(SUMS, "autotune.json", "eval_results.json", "provenance.json", "manifest.json"),
-    *("run.py", "README.md", "LICENSE", "NOTICE"),
+    *(HARDWARE_FILE, "run.py", "README.md", "LICENSE", "NOTICE"),
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from autotune.calibration import SessionNoise
 from autotune.config import OWN_DATA_BUDGET_S, RunConfig
 from autotune.depths import DepthOffer
+from autotune.front_so_far import FrontSoFar
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
 from autotune.progress import Progress
@@ -39,12 +40,16 @@ class Narrator:
         self._progress = progress
         self._planner: StagedPlanner | None = None
         self._budget_s: float | None = None
+        self._max_trials: int | None = None
         self._elapsed_s = 0.0
+        self._searching_since_s: float | None = None
+        self._front = FrontSoFar()
 
     def watch(self, planner: StagedPlanner, settings: SearchSettings) -> None:
         """Take the best so far and the time left from ``planner`` from now on."""
         self._planner = planner
         self._budget_s = settings.budget_s
+        self._max_trials = settings.max_trials
 
     def opening(self, config: RunConfig) -> None:
         """Say what the bounds mean, first of all."""
@@ -113,8 +118,18 @@ class Narrator:
         progress = self._planner.progress()
         if progress.best is not None and progress.best_accuracy is not None:
             self._progress.best = f"{progress.best_accuracy:.3f} {progress.best}"
+        self._progress.front = self._front.lines()
         if self._budget_s is not None:
             self._progress.ends_in(self._budget_s - self._elapsed_s)
+        elif (left_s := self._searches_for(progress.n_trials)) is not None:
+            self._progress.ends_in(left_s, is_limit=False)
+
+    def _searches_for(self, n_trials: int) -> float | None:
+        """Return how long the trials that are left take, going by those that are done."""
+        if self._max_trials is None or not n_trials or self._searching_since_s is None:
+            return None
+        per_trial_s = (self._elapsed_s - self._searching_since_s) / n_trials
+        return max(0, self._max_trials - n_trials) * per_trial_s
 
     def rest(self) -> None:
         """Take the live line down."""
@@ -124,6 +139,9 @@ class Narrator:
         """Print what a step brought."""
         self._progress.rest()
         self._elapsed_s = event.elapsed_s
+        if isinstance(event.step, TrainStep) and self._searching_since_s is None:
+            self._searching_since_s = event.started_s
+        self._front.take(event)
         self._progress.line(
             f"{_clock(event.elapsed_s)} {_title(event.step)}: {_brought(event)} [{_price(event)}]"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from autotune.known_machine import calibrated_for
 from autotune.reports import (
     MISTAKES_FILE,
     PAGE_FILE,
@@ -58,11 +59,16 @@ def refresh_page(
 ) -> Path:
     """Write the page again from the journal in ``folder``; arguments and errors as ``write_page``.
 
+    Floors come from ``hardware``, else from the model's ``hardware.json`` or the last
+    calibration of the same machine, where there is one.
+
     Raises:
         ReplayError: the journal is damaged or of another version.
         UsageError: ``hardware`` is of another machine or without calibration.
     """
     if hardware is not None:
         check_machine(report, hardware)
+    else:
+        hardware = calibrated_for(report, folder=folder)
     events = EventLog(folder / report.events_file).read()
     return write_page(folder, report, events, shows_mistakes=shows_mistakes, hardware=hardware)

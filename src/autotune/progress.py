@@ -1,6 +1,6 @@
-"""What a person sees while a run goes on: one live line on a terminal, else one line per event.
+"""What a person sees while a run goes on: a live view on a terminal, else one line per event.
 
-Progress goes to stderr, so that stdout holds the result alone. The live line is
+Progress goes to stderr, so that stdout holds the result alone. The live view is
 taken down during measurements: redrawing it would cost CPU beside the model
 that is being timed.
 """
@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from autotune.reports import redact_text
 
 if TYPE_CHECKING:
     from rich.status import Status
     from rich.text import Text
 
 __all__ = ["Progress"]
+
+# Below this many lines a terminal shows the live line alone.
+_LEAST_HEIGHT = 16
 
 
 class Progress:
@@ -40,11 +45,14 @@ class Progress:
         self._status: Status | None = None
         self._began = time.monotonic()
         self.best = ""
+        self.front: Sequence[str] = ()
         self._ends_at: float | None = None
+        self._ends = "at most"
 
-    def ends_in(self, seconds: float) -> None:
-        """Say how long the run may still take at most."""
+    def ends_in(self, seconds: float, *, is_limit: bool = True) -> None:
+        """Say how long the run may still take, at most or by what was seen so far."""
         self._ends_at = time.monotonic() + seconds
+        self._ends = "at most" if is_limit else "about"
 
     def log_to(self, path: Path) -> None:
         """Write every further line to ``path`` as well."""
@@ -55,7 +63,7 @@ class Progress:
         if self._log_path is not None:
             stamp = time.strftime("%H:%M:%S")
             with self._log_path.open("a", encoding="utf-8") as log:
-                log.write(f"{stamp} {text}\n")
+                log.write(f"{stamp} {redact_text(text)}\n")  # the folder is shared
         if not self._quiet:
             self._console.print(text, markup=False)
 
@@ -64,11 +72,11 @@ class Progress:
         self.rest()
         if self._quiet or not self._console.is_terminal:
             return
-        line = _LiveLine(lambda: self._live_text(what))
+        view = _LiveView(lambda: self._live_text(what), () if silent else self._fitting())
         if silent:
-            self._console.print(line, end="\r", soft_wrap=False)
+            self._console.print(view, end="\r", soft_wrap=False)
             return
-        self._status = self._console.status(line, refresh_per_second=1)
+        self._status = self._console.status(view, refresh_per_second=1)
         self._status.start()
 
     def rest(self) -> None:
@@ -77,12 +85,16 @@ class Progress:
             self._status.stop()
             self._status = None
 
+    def _fitting(self) -> Sequence[str]:
+        """Return the models so far, where the terminal is high enough to spare the lines."""
+        return self.front if self._console.height >= _LEAST_HEIGHT else ()
+
     def _live_text(self, what: str) -> str:
         """Return the line with what matters first: a narrow terminal cuts its end."""
         now = time.monotonic()
         parts = [f"{_clock(now - self._began)} elapsed"]
         if self._ends_at is not None:
-            parts.append(f"at most {_clock(max(0.0, self._ends_at - now))} left")
+            parts.append(f"{self._ends} {_clock(max(0.0, self._ends_at - now))} left")
         if self.best:
             parts.append(f"best {self.best}")
         return " · ".join([*parts, what])
@@ -92,13 +104,14 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
-class _LiveLine:
-    """A line whose text is asked for at every redraw, cut to the width of the terminal."""
+class _LiveView:
+    """A line whose text is asked for at every redraw, and lines below; cut to the terminal."""
 
-    def __init__(self, text: Callable[[], str]) -> None:
+    def __init__(self, text: Callable[[], str], below: Sequence[str]) -> None:
         self._text = text
+        self._below = below
 
     def __rich__(self) -> Text:
         from rich.text import Text  # noqa: PLC0415 - startup time
 
-        return Text(self._text(), no_wrap=True, overflow="ellipsis")
+        return Text("\n".join([self._text(), *self._below]), no_wrap=True, overflow="ellipsis")

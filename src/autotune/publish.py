@@ -10,6 +10,7 @@ from statistics import mean
 from autotune.candidate import Candidate
 from autotune.constraint import Verdict
 from autotune.kinds import Kind, is_decision
+from autotune.known_machine import calibrated_for
 from autotune.page import write_page
 from autotune.plain import to_plain
 from autotune.reports import (
@@ -28,6 +29,7 @@ from autotune.reports import (
     write_mistakes,
     write_model_folder,
 )
+from autotune.run_hardware import hardware_of
 from autotune.session import Session
 from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, Lever, MeasureStep, TestStep
@@ -97,7 +99,7 @@ def publish(
     write_json_atomic(folder / "report.json", to_plain(report))
     if (mistakes := _mistakes(session, events)) is not None:
         write_mistakes(folder / MISTAKES_FILE, mistakes)
-    hardware = target.report if target else None
+    hardware = target.report if target else calibrated_for(report)
     write_page(folder, report, events, shows_mistakes=True, hardware=hardware)
     return report
 
@@ -175,6 +177,7 @@ def _write_model(
         rule=decision_rule(session),
         report=report,
         license_path=session.source.license_path,
+        hardware=hardware_of(session, report),
     )
 
 

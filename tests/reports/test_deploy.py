@@ -16,13 +16,16 @@ from huggingface_hub import ModelCard
 from autotune.errors import OutputError, RunError, UsageError
 from autotune.reports import (
     DecisionRule,
+    LayersKept,
     build_report,
     json_schema,
+    load_hardware_report,
     load_model,
     write_model_folder,
 )
 
 from .conftest import LABELS
+from .hardware_record import report as hardware_report
 from .record import ADAPTER, CHOSE_NONE, INT4, context, events
 
 REPORT = build_report(context(), events())
@@ -135,7 +138,9 @@ def test_weights_are_linked_and_what_people_edit_is_copied(
         rule=rule,
         report=REPORT,
         license_path=license_path,
+        hardware=hardware_report(),
     )
+    assert load_hardware_report(folder / "hardware.json") == hardware_report()
     assert _files(folder) == {
         "LICENSE",
         "README.md",
@@ -144,6 +149,7 @@ def test_weights_are_linked_and_what_people_edit_is_copied(
         "eval_results.json",
         "extra/vocab.txt",
         "genai_config.json",
+        "hardware.json",
         "model.onnx.data",
         "provenance.json",
         "run.py",
@@ -243,6 +249,46 @@ def test_the_model_card_is_one_that_the_hub_reads(
         "python run.py phrase=...",
     ):
         assert line in card.content
+
+
+def test_a_cut_model_says_which_layers_it_has_and_how_its_adapter_is_put_on(
+    tmp_path: Path, built_dir: Path, rule: DecisionRule, adapter_dir: Path
+) -> None:
+    layers = LayersKept(kept=(0, 1, 2, 6, 9), of=10, rule="influence", reason="they turn little")
+    folder = tmp_path / "model"
+    write_model_folder(
+        folder,
+        built_dir=built_dir,
+        adapter_dir=adapter_dir,
+        rule=rule,
+        report=REPORT,
+        layers_kept=layers,
+    )
+    assert load_model(folder).layers_kept == layers
+    told = [
+        json.loads((folder / name).read_text())
+        for name in ("adapter/base_layers.json", "autotune.json", "provenance.json")
+    ]
+    assert told[0] == told[1]["layers_kept"] == told[2]["layers_kept"]
+    assert told[0]["kept"] == [0, 1, 2, 6, 9]
+    jsonschema.Draft202012Validator(json_schema("provenance-1.0")).validate(told[2])
+    card = (folder / "README.md").read_text()
+    assert "cut to 5 of 10 layers, tuned" in card
+    assert "layers: 5 of 10 layers: 0-2, 6, 9 (they turn little)" in card
+    assert "kept = [0, 1, 2, 6, 9]" in card
+    untrained = replace(REPORT, chosen=REPORT.baseline)
+    write_model_folder(
+        tmp_path / "untrained",
+        built_dir=built_dir,
+        adapter_dir=None,
+        rule=rule,
+        report=untrained,
+        layers_kept=layers,
+    )
+    card = (tmp_path / "untrained" / "README.md").read_text()
+    assert "5 of 10 layers" in card
+    assert "adapter" not in card
+    assert not (tmp_path / "untrained" / "adapter").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autotune.errors import UsageError
+from autotune.known_machine import calibrated_for, remember
+from autotune.plain import to_plain
 from autotune.reports import (
     HardwareReport,
     Metric,
@@ -17,6 +20,7 @@ from autotune.reports import (
     floors_of,
     near_floors,
     run_page,
+    write_json_atomic,
 )
 
 from .hardware_record import device, known
@@ -86,10 +90,30 @@ def test_another_machine_and_a_report_without_calibration_are_refused() -> None:
         check_machine(run(), bare)
 
 
+def test_the_last_calibration_of_the_same_machine_and_runtime_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTUNE_CACHE", str(tmp_path / "cache"))
+    ours = replace(hardware(), versions={"onnxruntime": "1.32.0"})
+    same = replace(run(), versions={"onnxruntime": "1.32.0"})
+    assert calibrated_for(same) is None
+    remember(replace(ours, calibration=None))
+    assert calibrated_for(same) is None, "it has nothing to tell"
+    remember(ours)
+    assert calibrated_for(same) == ours
+    assert calibrated_for(replace(run(), versions={"onnxruntime": "1.30.0"})) is None
+    remember(replace(hardware("Xeon"), versions=ours.versions))
+    assert calibrated_for(same) is None, "it is another machine's"
+    # What a model was chosen on comes first, and outlives the cache.
+    (tmp_path / "model").mkdir()
+    write_json_atomic(tmp_path / "model" / "hardware.json", to_plain(ours))
+    assert calibrated_for(same, folder=tmp_path) == ours
+
+
 def test_the_page_says_how_near_or_what_would_tell() -> None:
     told = run_page(run(latency_p50=0.050), events(), run="r", hardware=hardware())
     (near,) = near_floors(run(latency_p50=0.050), hardware())
     assert f"is {near.times:.1f} times the shortest that this device allows" in told
-    assert "autotune show RUN --page --hardware hardware.json" in run_page(run(), events(), run="r")
+    assert "autotune hardware, once; then autotune show" in run_page(run(), events(), run="r")
     unknown = replace(run(latency_p50=0.05), workload=build_report(context(), events()).workload)
     assert "does not tell the lengths" in run_page(unknown, events(), run="r", hardware=hardware())

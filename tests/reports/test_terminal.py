@@ -108,6 +108,7 @@ def test_the_summary_shows_the_published_numbers_and_where_everything_lies() -> 
         "Why:    The most accurate model that meets the bound.",
         "Model:  results/run/model",
         "Try it: python results/run/model/run.py TEXT",
+        "Ask it: autotune chat results/run",
         "Report: results/run/report.json",
     ):
         assert line in lines

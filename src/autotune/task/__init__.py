@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .answer_rule import ANSWER_METRICS, OPTION_METRICS, AnswerRule, answer_rule
+from .asking import added_beginning
+from .chat import ChatTemplate
 from .conversations import CHAT_TEMPLATE
 from .corpus import corpus_examples
 from .data import load_table
@@ -28,6 +30,7 @@ __all__ = [
     "OPTION_METRICS",
     "SPLIT_NAMES",
     "AnswerRule",
+    "ChatTemplate",
     "DecisionPlan",
     "Encoder",
     "EvaluationRow",
@@ -43,6 +46,7 @@ __all__ = [
     "TextRow",
     "TokenizedTask",
     "TrainingExample",
+    "added_beginning",
     "answer_rule",
     "corpus_examples",
     "decision_plan",

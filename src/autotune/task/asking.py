@@ -15,7 +15,14 @@ from .rows import Message, TextRow
 from .task import Task
 from .tokens import Encoder
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "added_beginning"]
+
+
+def added_beginning(chat: ChatTemplate, encoder: Encoder) -> str:
+    """Return the text that the tokenizer adds by itself and ``chat`` writes too; else nothing."""
+    begin = chat.tokens.get("bos_token", "")
+    is_added = bool(begin) and encoder.encode("") == encoder.encode_alone(begin)
+    return begin if is_added else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +53,7 @@ class Asking:
         if not task.is_chat:
             return cls(encoder=encoder, lead=task.template.lead)
         chat = ChatTemplate.load(model_dir)
-        begin = chat.tokens.get("bos_token", "")
-        added = encoder.encode("")
-        is_added = bool(begin) and added == encoder.encode_alone(begin)
-        return cls(encoder=encoder, lead="", chat=chat, begin=begin if is_added else "")
+        return cls(encoder=encoder, lead="", chat=chat, begin=added_beginning(chat, encoder))
 
     def prompt(self, row: TextRow, *, skip: int = 0) -> str:
         """Return what the model reads, the first ``skip`` characters of the question left out."""

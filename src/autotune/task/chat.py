@@ -49,10 +49,10 @@ class ChatTemplate:
             ModelSourceError: the model has none, or none that can be read.
             DataError: Jinja is not installed.
         """
-        jinja2 = library("jinja2", purpose="--chat")
-        sandbox = library("jinja2.sandbox", purpose="--chat")
         config = _config(model_dir / _CONFIG)
         text = _template_text(model_dir, config)
+        jinja2 = library("jinja2", purpose="--chat")
+        sandbox = library("jinja2.sandbox", purpose="--chat")
         environment = sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
