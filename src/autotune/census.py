@@ -128,7 +128,7 @@ def _only(session: Session, patterns: Sequence[str]) -> Session:
             f"--recipes takes names of recipes, got {', '.join(patterns)}; they are"
             f" {', '.join(recipe.name for recipe in recipes)}."
         )
-    return replace(session, settings=replace(session.settings, recipes=kept))
+    return replace(session, settings=session.settings.with_recipes(kept))
 
 
 def run_census(request: CensusRequest, files: CensusFiles) -> int:
