@@ -80,7 +80,7 @@ def make_app(
             route("/v1/completions", served.completions, "POST"),
             route("/v1/chat/completions", served.chat, "POST"),
         ],
-        exception_handlers={HTTPException: _not_found},
+        exception_handlers={HTTPException: _not_found, Exception: _failed},
         lifespan=lifespan,
     )
 
@@ -119,6 +119,13 @@ async def _not_found(request: Request, error: Exception) -> Response:
     paths = "/v1/models, /v1/completions and /v1/chat/completions"
     why = f"{request.method} {request.url.path} is not served; {paths} are."
     return _json(ApiError(why, status=status).body, status=status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Answer where something of ours is wrong; the server prints the traceback."""
+    del request
+    why = f"The server failed ({type(error).__name__}); what it printed says more."
+    return _json(ApiError(why, kind="server_error").body, status=500)
 
 
 class _ClientGoneError(Exception):
