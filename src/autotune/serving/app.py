@@ -52,7 +52,7 @@ def make_app(
 
     Args:
         model: to ask.
-        engine: that has loaded it; closed with the application.
+        engine: that has loaded it.
         name: that clients ask for.
         hosts: names of this machine that are served, all if empty. A page in a browser may
             give this machine a name of its own, to read what it serves.
@@ -63,12 +63,6 @@ def make_app(
     from starlette.routing import Route  # noqa: PLC0415 - same
 
     served = _Served(model=model, engine=engine, name=name, tell=tell)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        del app
-        yield
-        await engine.close()
 
     def route(path: str, handler: Handler, method: str) -> Route:
         return Route(path, _guarded(handler, hosts), methods=[method])
@@ -81,7 +75,6 @@ def make_app(
             route("/v1/chat/completions", served.chat, "POST"),
         ],
         exception_handlers={HTTPException: _not_found, Exception: _failed},
-        lifespan=lifespan,
     )
 
 
