@@ -76,7 +76,7 @@ def _with_two_recipes(workshop: Workshop) -> Workshop:
         next(one for one in settings.recipes if one.precision is precision)
         for precision in _PRECISIONS
     )
-    session = replace(workshop.session, settings=replace(settings, recipes=few))
+    session = replace(workshop.session, settings=settings.with_recipes(few))
     return replace(workshop, session=session)
 
 

@@ -119,7 +119,7 @@ def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterat
 def _only(session: Session, names: Sequence[str]) -> Session:
     """Return ``session`` with the recipes of these names, which may be patterns."""
     recipes = choose_recipes(session.recipe_offer, names)
-    return replace(session, settings=replace(session.settings, recipes=recipes))
+    return replace(session, settings=session.settings.with_recipes(recipes))
 
 
 def run_census(request: CensusRequest, files: CensusFiles) -> int:
@@ -158,7 +158,7 @@ def build_every(workshop: Workshop) -> tuple[Tried, ...]:
         workshop.progress.line(f"built {recipe.name}: {summary_of(outcome)}")
         one = Tried(recipe=recipe, status=outcome.status, reason=outcome.reason)
         if outcome.status is OutcomeStatus.MEASURED:
-            built = steps.built(candidate)
+            built = steps.lineage.built(candidate)
             metrics = outcome.measurements[candidate.name]
             one = replace(one, folder=built.path, digest=built.digest, metrics=metrics)
         tried.append(one)

@@ -150,7 +150,23 @@ def tune(  # the flags of DESIGN.md, one argument each
     methods: Annotated[
         str | None,
         typer.Option(
-            help="lora, qlora or both.  [default: qlora too where it helps; --dry-run says why]",
+            help="lora, qlora, qat-lora (rounds weights while training), or several."
+            "  [default: those that help; --dry-run says why]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    quantisers: Annotated[
+        str | None,
+        typer.Option(
+            help="Of qat-lora: what rounds them, int4-b32, ...  [default: as the recipes do]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Decoder layers to keep beside the whole model, 25,20; all leaves none out."
+            "  [default: fewer where a bound needs it]",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -253,7 +269,7 @@ def tune(  # the flags of DESIGN.md, one argument each
             _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
-    from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
+    from autotune.list_flags import read_layers, read_trainings  # noqa: PLC0415 - same
     from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
@@ -285,9 +301,11 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
+        layers=read_layers(layers),
         trainings=read_trainings(
             methods=methods,
             merge_bases=merge_bases,
+            quantisers=quantisers,
             target_modules=target_modules,
             epochs=epochs,
             steps=steps,

@@ -16,6 +16,7 @@ from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
 from autotune.chained import open_chain
 from autotune.config import RunConfig
+from autotune.depths import DepthOffer, offer_depths
 from autotune.errors import OutputError
 from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
@@ -72,6 +73,7 @@ class Session:
         others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
         offer: methods of training that may be tried, and why.
+        depths: layers that may be left out, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
         notes: what became of a configuration's words with this model, for people.
@@ -90,6 +92,7 @@ class Session:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     offer: Offer
+    depths: DepthOffer
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
@@ -213,6 +216,7 @@ def prepare(
         others=others,
         hardware=hardware,
         offer=plan.offer,
+        depths=plan.depths,
         record_key=record_key(
             config=config,
             source=source,
@@ -234,6 +238,7 @@ class _Plan:
     refused: tuple[Refusal, ...]
     estimates: Estimates
     offer: Offer
+    depths: DepthOffer
     settings: SearchSettings
     notes: tuple[str, ...]
 
@@ -264,18 +269,26 @@ def _plan(
     )
     if is_measured_elsewhere:
         estimates = estimates.measured_elsewhere()
-    offered = offered_methods(config, source, machine, versions)
+    offered = offered_methods(config, source, machine, versions, recipes=recipes)
+    depths = offer_depths(config, source)
+    estimates = estimates.with_cuts([n / depths.total for n in depths.layers])
     settings = make_settings(
         config,
         recipes=recipes,
+        depths=depths,
         parameters=source.architecture.parameters,
         tokens=tokens,
         estimates=estimates,
-        space=offered_space(config, offered, epochs=estimates.epochs),
+        space=offered_space(config, offered, depths, epochs=estimates.epochs),
         chain=chain,
     )
     return _Plan(
-        refused=refused, estimates=estimates, offer=offered, settings=settings, notes=chain.notes
+        refused=refused,
+        estimates=estimates,
+        offer=offered,
+        depths=depths,
+        settings=settings,
+        notes=chain.notes,
     )
 
 

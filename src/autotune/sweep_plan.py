@@ -110,7 +110,8 @@ class SweepPlan:
     def settings(self) -> tuple[str, ...]:
         """Names of the adapter settings that the table shows: the main ones and what varies."""
         varied = (dimension.name for dimension in self.space.dimensions())
-        return tuple(dict.fromkeys((*_ALWAYS, *varied)))
+        rounded = ("quantiser",) if self.space.quantisers else ()
+        return tuple(dict.fromkeys((*_ALWAYS, *rounded, *varied)))
 
     @property
     def size(self) -> int:

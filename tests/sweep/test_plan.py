@@ -65,8 +65,10 @@ def test_a_single_learning_rate_is_no_range() -> None:
         ({"ranks": "0"}, "--ranks are whole numbers of at least 1"),
         ({"ranks": "8,8"}, "--ranks has a value twice"),
         ({"methods": "Lora"}, "--methods has no 'Lora' .* did you mean 'lora'"),
-        ({"methods": "dora"}, r"--methods has no 'dora' \(known: lora, qlora\)"),
+        ({"methods": "dora"}, r"--methods has no 'dora' \(known: lora, qlora, qat-lora\)"),
         ({"merge_bases": "nf4"}, "--merge-bases has no 'nf4'"),
+        ({"methods": "qat-lora"}, "'qat-lora' needs quantisers"),
+        ({"quantisers": "int4-b32"}, "no other method has any"),
     ],
 )
 def test_a_list_that_cannot_be_meant_is_refused(changes: dict[str, str], words: str) -> None:
