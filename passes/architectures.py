@@ -102,14 +102,18 @@ def read_architecture(model_dir: Path) -> Architecture:
         shapes |= safetensors_shapes(file)
     tied = bool(config.get("tie_word_embeddings", not _HEADS & shapes.keys()))
     counted = {key: shape for key, shape in shapes.items() if not (tied and key in _HEADS)}
+    vocab_size = _positive(config, "vocab_size", where=model_dir)
     return Architecture(
         name=name,
         layers=_positive(config, "num_hidden_layers", where=model_dir),
         hidden_size=_positive(config, "hidden_size", where=model_dir),
-        vocab_size=_positive(config, "vocab_size", where=model_dir),
+        vocab_size=vocab_size,
         tied_embeddings=tied,
         context_length=_positive(config, "max_position_embeddings", where=model_dir),
         parameters=sum(math.prod(shape) for shape in counted.values()),
+        input_widths=tuple(
+            sorted({shape[-1] for shape in shapes.values() if len(shape) == _MATRIX})
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from autotune.candidate import Recipe
+from autotune.candidate import Embedding, Head, Recipe
 from autotune.errors import BuildError, UnsupportedRecipeError
 from autotune.targets import check_recipe
 
@@ -24,7 +24,7 @@ from .contract import Artifact
 from .produce import pass_key
 from .stopwatch import StopWatch
 
-__all__ = ["BuildPass", "OtherPython", "builder_options"]
+__all__ = ["BuildPass", "OtherPython", "builder_options", "create_graph"]
 
 
 # What the builder raises for models and options that it cannot export; MemoryError and
@@ -101,16 +101,17 @@ class BuildPass:
         from . import graph, proof  # noqa: PLC0415 - import onnx_ir and torch
 
         model = inputs["model"]
-        refusal = check_recipe(self.recipe, read_architecture(model))
+        architecture = read_architecture(model)
+        refusal = check_recipe(self.recipe, architecture)
         if refusal is not None:
             raise UnsupportedRecipeError(
                 f"{self.recipe.name} is not built: {refusal.reason} ({refusal.source})."
             )
         watch = StopWatch()
-        _create(self.recipe, model, workdir)
+        create_graph(self.recipe, model, workdir)
         watch.lap("build")
         attributes = graph.read_attributes(workdir)
-        graph.check_attributes(attributes, self.recipe)
+        graph.check_attributes(attributes, self.recipe, tied=architecture.tied_embeddings)
         watch.lap("read")
         found = proof.prove(
             self.recipe,
@@ -148,11 +149,39 @@ def builder_options(recipe: Recipe) -> list[str]:
         found.append(f"algo_config={recipe.algorithm}")
     if recipe.cuda_graph:
         found.append("enable_cuda_graph=true")
+    return found + _rounding_options(recipe)
+
+
+def _rounding_options(recipe: Recipe) -> list[str]:
+    """Return what is not as the builder does it unasked: symmetry, bits, head, embedding."""
+    found = [] if recipe.symmetric else ["is_symmetric=false"]
+    eight = [
+        selector
+        for selector, asked in (
+            ("last_matmul", recipe.head is Head.INT8),
+            ("mixed_layers", recipe.mixed),
+        )
+        if asked
+    ]
+    if eight:
+        found.append("matmul_mixed_precision=" + ",".join(f"{one}:int8" for one in eight))
+    if recipe.head is Head.FLOAT:
+        found.append("nodes_to_exclude=/lm_head/MatMul")
+    if recipe.head is Head.NONE:
+        found.append("exclude_lm_head=true")
+    if recipe.embedding is not None:
+        found.append("shared_embeddings=false")
+    if recipe.embedding is Embedding.INT4:
+        found.append("op_types_to_quantize=MatMul/Gather")
     return found
 
 
-def _create(recipe: Recipe, model: Path, workdir: Path) -> None:
-    """Run the builder in this process, which is a worker of its own for exactly that."""
+def create_graph(recipe: Recipe, model: Path, workdir: Path) -> None:
+    """Run the builder in this process, which is a worker of its own for exactly that.
+
+    Raises:
+        BuildError: the builder failed, or left a folder that the runtime does not take.
+    """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # The package puts its models folder on sys.path at import; the builder needs that.
     import onnxruntime_genai.models  # noqa: F401, PLC0415 - slow, and only workers build

@@ -22,7 +22,7 @@ from .stopwatch import StopWatch
 
 __all__ = ["MINIMUM_LAYERS", "CutRule", "PrunePass", "before_last_two", "check_cut", "why_not_cut"]
 
-CutRule = Literal["before-last-two", "angle", "influence", "loss"]
+CutRule = Literal["influence", "before-last-two"]
 
 # The first layer and the last, which no rule cuts.
 MINIMUM_LAYERS = 2
@@ -98,11 +98,9 @@ class PrunePass:
 
     Attributes:
         layers: how many are kept, from 2 to one less than the model has.
-        rule: which. ``before-last-two`` cuts one piece there and needs no data. ``angle``
-            cuts the piece that turns the hidden states least (Gromov et al., arXiv
-            2403.17887), ``influence`` the single layers that do (Men et al., arXiv
-            2403.03853), ``loss`` one layer after the other, each time the one whose loss
-            costs least on training rows.
+        rule: which. ``influence`` cuts the layers that turn the states of tokens of
+            training rows least (Men et al., arXiv 2403.03853), ``before-last-two`` one
+            piece there and needs no data.
     """
 
     name: ClassVar[str] = "prune"
@@ -145,22 +143,25 @@ class PrunePass:
         watch.lap("import")
         if self.rule == "before-last-two":
             kept = before_last_two(self.layers, of=whole.layers)
-            choice = layer_choice.Choice(kept=kept, reason="cut before the last two layers")
+            reason, influences, rows = "one piece before the last two layers", None, []
         else:
             examples, _ = read_examples(inputs["data"] / "train.json")
             rows = examples[:: max(1, len(examples) // _ROWS)][:_ROWS]
-            choice = layer_choice.choose(model, rows, layers=self.layers, rule=self.rule)
+            influences = layer_choice.read_influences(model, rows)
+            kept = layer_choice.least_influential_cut(influences, self.layers)
+            most = max(influences[i] for i in range(whole.layers) if i not in kept)
+            reason = f"those cut turn states by {most:.3f} (1 - cosine) or less, {len(rows)} rows"
         watch.lap("choose")
-        cutting.write_cut(model, workdir, kept=choice.kept)
+        cutting.write_cut(model, workdir, kept=kept)
         watch.lap("write")
         return {
             "layers": self.layers,
-            "kept": list(choice.kept),
-            "removed": [i for i in range(whole.layers) if i not in choice.kept],
+            "kept": list(kept),
+            "removed": [i for i in range(whole.layers) if i not in kept],
             "rule": self.rule,
-            "reason": choice.reason,
-            "influences": choice.influences,
-            "rows": choice.rows,
+            "reason": reason,
+            "influences": influences,
+            "rows": len(rows),
             "parameters": read_architecture(workdir).parameters,
             "parameters_before": whole.parameters,
             "seconds": watch.seconds,

@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -21,15 +22,23 @@ def main() -> None:
     request = json.load(sys.stdin)
     if request["libraries"]:
         runpy.run_path(request["libraries"])["load_nvidia_libraries"]()
+    found, device = last_logits(request["folder"], request["provider"], request["prompts"])
+    np.save(request["logits"], found)
+    sys.stdout.write(json.dumps({"device": device}) + "\n")
+
+
+def last_logits(folder: str, provider: str, prompts: list[list[int]]) -> tuple[Any, str]:
+    """Return the logits after each of the prompts, (prompts, vocabulary), and the device."""
+    import numpy as np  # noqa: PLC0415 - as above
     import onnxruntime_genai as og  # noqa: PLC0415 - after variable and libraries are set
 
-    config = og.Config(request["folder"])
-    if request["provider"] != "cpu":
+    config = og.Config(folder)
+    if provider != "cpu":
         config.clear_providers()
-        config.append_provider(request["provider"])
+        config.append_provider(provider)
     model = og.Model(config)
     found = []
-    for prompt in request["prompts"]:
+    for prompt in prompts:
         params = og.GeneratorParams(model)
         params.set_search_options(max_length=len(prompt) + 1, do_sample=False)
         generator = og.Generator(model, params)
@@ -38,8 +47,7 @@ def main() -> None:
         # is still all that get_logits returns.
         found.append(np.array(generator.get_logits(), dtype=np.float32).reshape(-1))
         generator.generate_next_token()
-    np.save(request["logits"], np.stack(found))
-    sys.stdout.write(json.dumps({"device": str(model.device_type)}) + "\n")
+    return np.stack(found), str(model.device_type)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from autotune.constraint import Verdict
 from .delta import delta_of
 from .evidence import number_of
 from .front_plot import export_command, quality_of
+from .levers import lever_table
 from .page_parts import paragraphs, section, table
 from .run_models import TriedModel
 from .run_report import Metric, ReportedModel, RunReport
@@ -41,7 +42,8 @@ def answer_section(report: RunReport, models: Sequence[TriedModel], *, run: str)
         parts = [f'<p class="answer">{escape(HEADLINES[report.outcome])}</p>']
         if miss is not None:
             parts += [_named("Nearest miss", miss), _bounds(miss)]
-        return section("Answer", *parts, _why(report), _noise(report), anchor="answer")
+        parts += [_why(report), _noise(report), lever_table(report)]
+        return section("Answer", *parts, anchor="answer")
     return section(
         "Answer",
         f'<p class="answer">{escape(_sentence(report, chosen))}</p>',
@@ -51,6 +53,7 @@ def answer_section(report: RunReport, models: Sequence[TriedModel], *, run: str)
         _bounds(chosen),
         _against_baseline(report, chosen),
         _against_others(models, run),
+        lever_table(report),
         paragraphs(unmeasured_lines(chosen.unmeasured)),
         _how_to_use(report, chosen, run),
         anchor="answer",

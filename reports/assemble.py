@@ -7,7 +7,7 @@ from the latest confirmation (else recheck, else census).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from autotune.measurement import Measurement
 from autotune.steps import (
     Done,
     Event,
+    Lever,
     MeasureStep,
     OutcomeStatus,
     Purpose,
@@ -32,6 +33,7 @@ from .run_report import (
     Metric,
     ModelFacts,
     RefusedRecipe,
+    ReportedLever,
     ReportedModel,
     RunOutcome,
     RunReport,
@@ -57,6 +59,7 @@ class RunContext:
     Attributes:
         constraints: the bounds of the run.
         decision: how the planner ended, or None where it did not.
+        levers_left: why levers were not offered to the search, by lever.
         baseline: model to compare with; None takes the one of the test step.
         model_dir: folder of the chosen model relative to the report.
     """
@@ -74,6 +77,7 @@ class RunContext:
     hardware: dict[str, Any]
     refused: tuple[RefusedRecipe, ...] = ()
     decision: Done | None = None
+    levers_left: Mapping[Lever, str] = field(default_factory=dict)
     baseline: Candidate | None = None
     model_dir: str = "model"
     notes: tuple[str, ...] = field(default=())
@@ -302,6 +306,16 @@ def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
         chosen = replace(chosen, model_dir=context.model_dir)
     miss = shown(done.nearest_miss)
     front = tuple(filter(None, map(shown, done.front)))
+    levers = [
+        ReportedLever(
+            lever=one.lever,
+            best_with=shown(one.best_with),
+            best_without=shown(one.best_without),
+            reason=one.reason,
+        )
+        for one in done.levers
+    ]
+    left = (ReportedLever(lever=name, reason=why) for name, why in context.levers_left.items())
     judged = chosen or miss
     return RunReport(
         outcome=context.outcome,
@@ -320,6 +334,7 @@ def build_report(context: RunContext, events: Sequence[Event]) -> RunReport:
         chosen=chosen,
         nearest_miss=miss,
         front=front,
+        levers=(*levers, *left),
         decision=redact_text(done.reason),
         timeline=tuple(_timeline_entry(event) for event in events),
         notes=tuple(redact_text(note) for note in context.notes),

@@ -16,7 +16,7 @@ from autotune.candidate import AdapterConfig, Recipe
 from autotune.confusion import Confusion
 from autotune.constraint import Constraint, Verdict
 from autotune.kinds import Kind
-from autotune.steps import OutcomeStatus
+from autotune.steps import Lever, OutcomeStatus
 
 from .documents import load_document
 
@@ -26,6 +26,7 @@ __all__ = [
     "Metric",
     "ModelFacts",
     "RefusedRecipe",
+    "ReportedLever",
     "ReportedModel",
     "RunOutcome",
     "RunReport",
@@ -224,6 +225,23 @@ class WorkloadFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportedLever:
+    """What a lever of the search bought, by numbers of the search (validation split).
+
+    Attributes:
+        lever: ``depth`` (decoder layers left out) or ``quantiser`` (in the training loop).
+        best_with, best_without: trained models that would be handed over where the lever had
+            to be pulled, and where it could not; null where none meets the bounds.
+        reason: why it was not pulled, empty where it was.
+    """
+
+    lever: Lever
+    best_with: ReportedModel | None = None
+    best_without: ReportedModel | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefusedRecipe:
     """A recipe that was left out before anything was built, with the reason."""
 
@@ -295,6 +313,7 @@ class RunReport:
             confirmation), or null.
         nearest_miss: with ``chosen`` null, the model closest to the bounds, or null.
         front: models that no other beats, best first (accuracy on the validation split).
+        levers: what leaving layers out and a quantiser in the training loop bought.
         decision: why the search ended and why this choice.
         trials_file: journal of the trials, relative to the report.
         events_file: journal of the steps, relative to the report.
@@ -322,6 +341,7 @@ class RunReport:
     chosen: ReportedModel | None
     nearest_miss: ReportedModel | None = None
     front: tuple[ReportedModel, ...] = ()
+    levers: tuple[ReportedLever, ...] = ()
     decision: str = ""
     trials_file: str = "trials.jsonl"
     events_file: str = "events.jsonl"

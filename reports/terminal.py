@@ -22,6 +22,7 @@ from autotune.kinds import quality_of
 from autotune.units import format_quantity
 
 from .classes import class_table, mistake_lines
+from .levers import lever_lines
 from .plain_table import plain_table
 from .run_report import BoundVerdict, ReportedModel, RunOutcome, RunReport
 from .wording import (
@@ -254,6 +255,7 @@ def run_summary(report: RunReport, *, run_dir: Path) -> Group:
             parts.append(nearest_miss(report))
     if report.decision:
         parts.append(_prose(f"Why:    {report.decision}"))
+    parts += [_prose(f"Lever:  {line}") for line in lever_lines(report)]
     if report.outcome == "unconfirmed":
         parts += [_prose(f"Note:   {note}") for note in report.notes]
     if report.noise is not None and report.noise.warning:

@@ -135,7 +135,11 @@ def adapter_text(model: ReportedModel) -> str:
         return "untrained"
     share = "" if model.fraction == 1 else f", stopped after {model.fraction:.0%} of the steps"
     length = f"{adapter.epochs:g} epochs" if adapter.steps is None else f"{adapter.steps} steps"
-    method = f"{adapter.method}, rank-stable" if adapter.rslora else adapter.method
+    method = adapter.method if adapter.quantiser is None else f"qat-lora for {adapter.quantiser}"
+    if adapter.layers is not None:
+        method = f"{method} of {adapter.layers} layers"
+    if adapter.rslora:
+        method = f"{method}, rank-stable"
     return (
         f"{method}, rank {adapter.rank}, alpha {adapter.rank * adapter.alpha_ratio:g},"
         f" learning rate {adapter.learning_rate:.3g}, {length} of batches of"

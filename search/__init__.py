@@ -8,6 +8,7 @@ from .front import Point, dominates, pareto_front
 from .planner import Phase, Progress, StagedPlanner
 from .priors import default_portfolio
 from .reach import hopeless_latency_s
+from .room import asks_for_less
 from .settings import (
     DEFAULT_PRIOR_COSTS_S,
     SamplerName,
@@ -40,6 +41,7 @@ __all__ = [
     "SearchSpace",
     "StagedPlanner",
     "StudyRecord",
+    "asks_for_less",
     "cost_verdict",
     "default_portfolio",
     "default_rungs",

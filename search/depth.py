@@ -4,7 +4,7 @@ A cut model is built with a recipe where the whole one built so misses a bound o
 narrowly, and no recipe that loses little meets all of them with room to spare. The deepest
 depth that can meet the bounds comes first: what a model takes falls at most in proportion
 to its layers, and along a line once two depths are known. Its untrained loss is read by
-nobody (decision 070).
+nobody (decision 075).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autotune.constraint import Verdict
 from .damage import dominated, is_faithful
 from .ledger import Ledger, untrained
 from .reach import out_of_reach, seen_costs
-from .room import cost_maxima, has_room
+from .room import asks_for_less, cost_maxima, has_room
 from .settings import SearchSettings
 from .verdicts import cost_verdict
 
@@ -51,7 +51,7 @@ class DepthView:
         settings = self.settings
         if settings.asks_depth or not settings.cut_recipes:
             return ""
-        if not cost_maxima(settings.constraints):
+        if not asks_for_less(settings.constraints):
             return "no bound on time, memory or size asks for fewer layers"
         sound = self._sound
         for recipe in sound:

@@ -3,8 +3,8 @@
 Trainings are compared by their losses, which for most are those of unrounded weights; with a
 quantiser in the loop they are those of rounded ones. What is handed over is rounded, so arms
 are compared by the loss of the best build: the training's, plus what builds of that arm
-added so far. The rows that a training is judged on are not those of a score, which moves all
-gaps alike; what a faithful build adds is that offset.
+added so far. A training is judged on other rows and tokens than a score, which moves all
+gaps alike: what a faithful build would add is that offset.
 """
 
 from __future__ import annotations

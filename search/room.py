@@ -12,7 +12,7 @@ from .reach import timed_bounds
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict
 
-__all__ = ["LITTLE_ROOM", "cost_maxima", "has_room", "room_of"]
+__all__ = ["LITTLE_ROOM", "asks_for_less", "cost_maxima", "has_room", "room_of"]
 
 # Between two sessions on a shared machine a 95th percentile moves by about as much.
 LITTLE_ROOM = 0.15
@@ -34,9 +34,14 @@ def room_of(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> float:
     return min(ends, default=0.0)
 
 
+def asks_for_less(constraints: Sequence[Constraint]) -> bool:
+    """Whether a smaller model would meet some of ``constraints`` more easily."""
+    return bool(cost_maxima(constraints))
+
+
 def has_room(settings: SearchSettings, ledger: Ledger, recipes: Sequence[Recipe]) -> bool:
     """Whether a whole model among ``recipes`` meets every bound, its timings well below theirs."""
-    if not cost_maxima(settings.constraints):
+    if not asks_for_less(settings.constraints):
         return True
     whole = [recipe for recipe in recipes if recipe in settings.whole_recipes]
     is_timed = bool(timed_bounds(settings.constraints))

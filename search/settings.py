@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Self
 
 from autotune.candidate import AdapterConfig, Recipe
 from autotune.constraint import Constraint
@@ -204,6 +205,12 @@ class SearchSettings:
                 f"Quantisers in the loop are those of recipes, got {sorted(unknown)!r}; choose"
                 f" from {', '.join(sorted(map(str, known))) or 'none: no recipe quantises'}."
             )
+
+    def with_recipes(self, recipes: tuple[Recipe, ...]) -> Self:
+        """Return the same for some of the recipes, with the quantisers that they have."""
+        known = {recipe.quantiser for recipe in recipes}
+        quantisers = tuple(name for name in self.space.quantisers if name in known)
+        return replace(self, recipes=recipes, space=self.space.with_quantisers(quantisers))
 
     @cached_property
     def whole_recipes(self) -> tuple[Recipe, ...]:

@@ -211,6 +211,13 @@ class SearchSpace:
                 seen.add(config)
                 yield config
 
+    def with_quantisers(self, quantisers: tuple[str, ...]) -> Self:
+        """Return the same with other quantisers in the loop; without any, without the method."""
+        methods = self.methods
+        if not quantisers:
+            methods = tuple(method for method in methods if method != QAT) or ("lora",)
+        return replace(self, methods=methods, quantisers=quantisers)
+
     @cached_property
     def without_levers(self) -> Self:
         """The part of this space at its first depth, without quantisers where it can do so."""

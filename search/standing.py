@@ -12,6 +12,7 @@ below it is carried on as well, or a bad moment at the confirmation leaves no mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,7 @@ from autotune.units import format_quantity
 
 from .damage import dominated, is_beaten
 from .depth import DepthView
+from .latency import typical_latency
 from .ledger import Ledger, untrained
 from .reach import out_of_reach, timed_bounds
 from .room import LITTLE_ROOM, room_of
@@ -77,10 +79,31 @@ def census_entries(settings: SearchSettings, ledger: Ledger) -> dict[str, Census
                 state=CensusState.BORDERLINE,
                 reason="spans a bound, but no certain recipe damages the model as little",
             )
+    if (asked := _asked(settings, ledger, judged)) is not None:
+        reason = f"{asked.quantiser} in the training loop was asked for"
+        judged[asked.name] = CensusEntry(recipe=asked, state=CensusState.KEPT, reason=reason)
     if (hedge := _hedge(settings, ledger, judged)) is not None:
         reason = "keeps most room below the bounds, should no better one hold when measured again"
         judged[hedge.name] = CensusEntry(recipe=hedge, state=CensusState.KEPT, reason=reason)
     return judged
+
+
+def _asked(
+    settings: SearchSettings, ledger: Ledger, judged: Mapping[str, CensusEntry]
+) -> Recipe | None:
+    """Return the fastest dominated recipe of a quantiser in the loop, where none is carried.
+
+    Only if such a training was asked for: it undoes a part of the damage that a recipe is
+    beaten by, so that damage is no reason to refuse it.
+    """
+    if not settings.asks_quantiser:
+        return None
+    own = [e for e in judged.values() if e.recipe.quantiser in settings.space.quantisers]
+    beaten = [e.recipe for e in own if e.state is CensusState.DOMINATED]
+    if any(entry.state in _CARRIED for entry in own) or not beaten:
+        return None
+    timed = ((typical_latency(ledger.census_costs(recipe)), recipe) for recipe in beaten)
+    return min(timed, key=lambda pair: pair[0].value if pair[0] else math.inf)[1]
 
 
 def _hedge(

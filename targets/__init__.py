@@ -33,6 +33,7 @@ from .machine import (
 from .nvidia_libraries import libraries_script, load_nvidia_libraries
 from .proven import ProvenTarget
 from .registry import ENTRY_POINTS, Family, Proof, families, family_named
+from .rounding import embedding_of, has_zero_points, head_of
 from .versions import RUNTIME_FLAVOURS
 
 __all__ = [
@@ -76,10 +77,13 @@ __all__ = [
     "device_class",
     "device_reasons",
     "disturbance",
+    "embedding_of",
     "families",
     "family_named",
     "find_conflicts",
     "grade_noise",
+    "has_zero_points",
+    "head_of",
     "known_facts",
     "libraries_script",
     "load_nvidia_libraries",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from autotune.candidate import Algorithm, Precision, Recipe
 
 from .contract import Architecture, Refusal
+from .rounding import rounding_reason
 
 __all__ = ["check", "recipes", "stand_in", "types_to_prove"]
 
@@ -96,7 +97,7 @@ _BLOCK_SOURCE = "https://github.com/microsoft/onnxruntime/issues/28551"
 
 def check(recipe: Recipe, architecture: Architecture) -> Refusal | None:
     """Return why ``recipe`` is left out for models of ``architecture``; None if it is not."""
-    for rule in (_provider_reason, _architecture_reason, _option_reason):
+    for rule in (_provider_reason, _architecture_reason, _option_reason, rounding_reason):
         found = rule(recipe, architecture)
         if found is not None:
             reason, source = found

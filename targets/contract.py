@@ -31,6 +31,8 @@ class Architecture:
         tied_embeddings: head and embedding share their weights.
         context_length: ``max_position_embeddings``, tokens.
         parameters: weights in the whole model, counted from the files.
+        input_widths: weights in a row of the decoder's matrices and of the head, distinct
+            and ascending; empty where unknown.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Architecture:
     tied_embeddings: bool
     context_length: int
     parameters: int
+    input_widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

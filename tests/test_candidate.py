@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.candidate import UNTRAINED, AdapterConfig, Algorithm, Candidate, Precision, Recipe
+from autotune.candidate import (
+    UNTRAINED,
+    AdapterConfig,
+    Algorithm,
+    Candidate,
+    Embedding,
+    Head,
+    Precision,
+    Recipe,
+    read_recipe,
+)
 from autotune.errors import UsageError
+from autotune.plain import digest, from_plain, to_plain
 from autotune.targets import Architecture, recipes_for
 
 LLAMA = Architecture(
@@ -52,6 +63,11 @@ int4_recipes = st.builds(
     prune_lm_head=st.booleans(),
     layers=st.none() | st.integers(1, 40),
     activations=st.none() | st.sampled_from([Precision.FP32, Precision.BF16]),
+    cuda_graph=st.booleans(),
+    symmetric=st.booleans(),
+    mixed=st.booleans(),
+    head=st.none() | st.sampled_from(list(Head)),
+    embedding=st.none() | st.sampled_from(list(Embedding)),
 )
 
 
@@ -104,7 +120,7 @@ def test_two_int4_recipes_share_a_name_only_if_they_are_equal(one: Recipe, other
         ({"accuracy_level": None}, "int4 needs accuracy_level, got None"),
         (
             {"precision": Precision.INT8},
-            "int8 has no algorithm, got .*: block_size, accuracy_level",
+            "int8 names no default algorithm; leave it out",
         ),
         ({"precision": Precision.FP16}, "fp16 has no block_size, got 32; its options are: none"),
     ],
@@ -279,3 +295,41 @@ def test_a_config_has_the_name_that_it_had_before_there_were_more_options() -> N
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         AdapterConfig(**options)
+
+
+@given(recipe=int4_recipes)
+def test_a_recipe_is_read_back_from_its_name(recipe: Recipe) -> None:
+    assert read_recipe(recipe.name) == recipe
+    assert from_plain(Recipe, to_plain(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cpu", "has a precision"),
+        ("cpu-int4", "needs block_size"),
+        ("cpu-int4-b32-b64", "has two for block_size"),
+        ("cpu-int4-b32-big", "has 'big'; known are"),
+        ("cpu-int4-b032", "is spelt 'cpu-int4-b32'"),
+        ("cpu-int4-b32-acc4", "is spelt 'cpu-int4-b32'"),
+        ("cpu-fp32-b32", "has no block_size"),
+        ("cpu-int4-b32-l0", "layers must be at least 1"),
+    ],
+)
+def test_a_name_that_is_no_recipes_is_refused(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        read_recipe(name)
+
+
+def test_int8_names_an_algorithm_only_where_it_is_not_the_default() -> None:
+    assert read_recipe("cpu-int8-b32-k_quant").algorithm is Algorithm.K_QUANT
+    with pytest.raises(UsageError, match="names no default algorithm"):
+        dataclasses.replace(read_recipe("cpu-int8-b32"), algorithm=Algorithm.DEFAULT)
+
+
+def test_a_recipe_without_the_later_options_has_the_plain_form_that_it_had() -> None:
+    # Keys of stores and digests of runs are made of it; the digest is of version 0.1.
+    plain = to_plain(INT4)
+    assert not {"symmetric", "mixed", "head", "embedding"} & plain.keys()
+    assert digest(plain) == "72f69f10c307f9d442486db7dba2f5e4e1c52192f6d140630dd8b9ac901ed933"
+    assert to_plain(dataclasses.replace(INT4, head=Head.INT8))["head"] == "int8"

@@ -76,7 +76,7 @@ def _with_two_recipes(workshop: Workshop) -> Workshop:
         next(one for one in settings.recipes if one.precision is precision)
         for precision in _PRECISIONS
     )
-    session = replace(workshop.session, settings=replace(settings, recipes=few))
+    session = replace(workshop.session, settings=settings.with_recipes(few))
     return replace(workshop, session=session)
 
 
@@ -320,7 +320,7 @@ def test_a_census_of_some_recipes_and_requests_takes_no_others(
         assert workshop.bench.requests_per_block == 5
     unknown = CensusScope(recipes=("cpu-int3",))
     with (
-        pytest.raises(UsageError, match=r"got cpu-int3; they are cpu-int4-b128, "),
+        pytest.raises(UsageError, match=r"no recipe 'cpu-int3' here \(known: cpu-int4-b128, "),
         open_workshop(config, unknown),
     ):
         pass

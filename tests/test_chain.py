@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.candidate import AdapterConfig, Algorithm, Precision
+from autotune.candidate import AdapterConfig, Algorithm, Head, Precision
 from autotune.chain import BuildChoice, Chain, FixedTraining
 from autotune.chained import OpenedChain, chosen_recipe
 from autotune.errors import UnsupportedRecipeError, UsageError
@@ -39,6 +39,11 @@ CHOICES = [
     (_choice(block_size=64), "cpu", "cpu-int4-b64"),
     (_choice(accuracy_level=1), "cpu", "cpu-int4-b32-acc1"),
     (_choice(algorithm=Algorithm.K_QUANT), "cpu", "cpu-int4-b32-k_quant"),
+    (
+        _choice(algorithm=Algorithm.RTN, head=Head.INT8, symmetric=False),
+        "cpu",
+        "cpu-int4-b32-rtn-asym-head8",
+    ),
     (_choice(precision=Precision.INT8), "cpu", "cpu-int8-b32"),
     (_choice(precision=Precision.FP32), "cpu", "cpu-fp32"),
     (_choice(precision=Precision.FP16), "cuda", "cuda-fp16"),
@@ -57,6 +62,7 @@ WRONG = [
     (_choice(precision=Precision.FP16), "cpu", "cpu-fp16.*fails at its first run"),
     (_choice(block_size=512), "cpu", "block_size is one of 16"),
     (_choice(cuda_graph=True), "cpu", "CUDA graphs are for cuda"),
+    (_choice(symmetric=False), "cpu", "cpu-int4-b32-asym.*the graph builds but does not load"),
 ]
 
 

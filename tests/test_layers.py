@@ -16,7 +16,7 @@ MODEL_LIBRARIES = {
 
 _TYPES = {
     *("errors", "units", "plain", "candidate", "measurement", "constraint", "steps"),
-    *("calibration", "chain", "confusion", "kinds"),
+    *("calibration", "chain", "confusion", "kinds", "recipe"),
 }
 _LAYERS: dict[str, set[str]] = {
     "task": _TYPES,

@@ -47,6 +47,7 @@ WORKER_ONLY = {
     "autotune.passes.merging": "torch modules, merged and compared",
     "autotune.passes.norms": "norms as torch functions",
     "autotune.passes.qat": "torch modules that round what they multiply",
+    "autotune.passes.rounded": "puts a graph's weights into a torch model",
     "autotune.passes.proof": "compares a graph's logits with those of a torch model",
     "autotune.passes.replay": "records what a GPU does for torch",
     "autotune.passes.training": "the torch training loop",

@@ -138,6 +138,7 @@ def settings_for(
             "score": 0.0,
             "measure": 0.0,
         },
+        model_layers=problem.layers,
         compares_damage=any("distortion" in found for found in problem.metrics.values()),
         min_gain=0.0,
         patience=10**6,

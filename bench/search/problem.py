@@ -64,7 +64,7 @@ class Problem:
         trainings: by config and rung; absent where the training had failed before.
         built: by config and recipe, at the last rung.
         metrics: by recipe, then by metric.
-        family, parameters: of the model, where the table says so.
+        family, parameters, layers: of the model, where the table says so.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Problem:
     metrics: Mapping[Recipe, Mapping[str, float]]
     family: str | None = None
     parameters: float | None = None
+    layers: int | None = None
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -93,6 +94,8 @@ class Problem:
             target_modules=_distinct(c.target_modules for c in configs),
             merge_bases=_distinct(c.merge_base for c in configs if c.method == "qlora")
             or ("dequantized",),
+            quantisers=_distinct(c.quantiser for c in configs if c.quantiser),
+            layers=tuple(dict.fromkeys(sorted((c.layers for c in configs), key=_depth_first))),
             warmup=first.warmup,
             dropout=first.dropout,
             weight_decay=first.weight_decay,
@@ -144,3 +147,7 @@ def _distinct(values: Iterable[_Value]) -> tuple[_Value, ...]:
 
 def _place(value: str | float) -> tuple[float, str]:
     return (0.0, value) if isinstance(value, str) else (value, "")
+
+
+def _depth_first(layers: int | None) -> tuple[bool, int]:
+    return (layers is not None, -(layers or 0))

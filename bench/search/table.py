@@ -3,22 +3,26 @@
 Columns: ``instance``, ``x_*`` (settings of the adapter), ``recipe``, ``rung`` (share of the
 training; 0 is the untrained model), ``cost_train_s`` (from the rung before to this one),
 ``cost_build_s``, ``loss`` (empty: it failed), ``m_*`` (metrics). Optional: ``status`` (how it
-failed), ``cost_merge_s`` (the part of ``cost_build_s`` that merging took), ``family`` and
-``parameters`` (of the model). A row without ``recipe`` is about the training alone. Without
-untrained rows, the census of a recipe is taken to cost the median of its builds. Without
-``m_distortion``, nothing is known of how much a recipe damages the model, and the census
-compares none with another.
+failed), ``cost_merge_s`` (the part of ``cost_build_s`` that merging took), ``family``,
+``parameters`` and ``layers`` (of the model). Where trainings differ in depth or have a
+quantiser in the loop (``x_layers``, ``x_quantiser``), recipes are named as autotune names them,
+so that ``int4-b32`` and ``l20`` in a name say what is rounded how and how deep it is. A row
+without ``recipe`` is about the training alone. Without untrained rows, the census of a recipe
+is taken to cost the median of its builds. Without ``m_distortion``, nothing is known of how
+much a recipe damages the model, and the census compares none with another.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from autotune.candidate import AdapterConfig, Precision, Recipe
+from autotune.candidate import AdapterConfig, Algorithm, Precision, Recipe
 from autotune.constraint import Constraint
 from autotune.errors import UsageError
 from autotune.steps import OutcomeStatus
@@ -47,9 +51,13 @@ _SETTINGS = {
     "dropout": "dropout",
     "weight_decay": "weight_decay",
     "seed": "seed",
+    "layers": "layers",
+    "quantiser": "quantiser",
 }
-_WHOLE = ("rank", "batch_size", "seed")
-_WORDS = ("method", "target_modules", "merge_base")
+_WHOLE = ("rank", "batch_size", "seed", "layers")
+_WORDS = ("method", "target_modules", "merge_base", "quantiser")
+_QUANTISER = re.compile(r"\b(int4|int8)-b(\d+)(?:-(rtn|k_quant_mixed|k_quant))?\b")
+_DEPTH = re.compile(r"-l(\d+)\b")
 _SCALES = {
     "us": 1e-6,
     "ms": 1e-3,
@@ -64,6 +72,7 @@ _SCALES = {
     "j": 1.0,
     "mj": 1e-3,
 }
+_LEVERS = ("x_layers", "x_quantiser")
 _STATISTICS = {"latency": "p95", "ttft": "p95", "tpot": "p95"}
 
 
@@ -139,8 +148,8 @@ def _problem(name: str, rows: list[Row]) -> Problem:
         raise UsageError(f"Instance {name!r} has no training to the end (rung 1).")
     keyed = [(_config(row), row) for row in trained]
     labels = dict.fromkeys(str(row["recipe"]) for row in rows if row["recipe"] is not None)
-    # Stand-ins: a planner needs of a recipe its name and its depth.
-    recipes = {label: Recipe(provider=label, precision=Precision.FP32) for label in labels}
+    has_levers = any(row.get(name) is not None for row in rows for name in _LEVERS)
+    recipes = {label: _recipe(label, is_read=has_levers) for label in labels}
     full = [(config, row) for config, row in keyed if row["rung"] == rungs[-1]]
     return Problem(
         name=name,
@@ -159,7 +168,22 @@ def _problem(name: str, rows: list[Row]) -> Problem:
         },
         family=_single(rows, "family"),
         parameters=_single(rows, "parameters"),
+        layers=None if (layers := _single(rows, "layers")) is None else int(layers),
     )
+
+
+def _recipe(label: str, *, is_read: bool) -> Recipe:
+    """Return a stand-in: a planner needs of a recipe its name, its depth and its quantiser."""
+    depth = _DEPTH.search(label) if is_read else None
+    bare = Recipe(provider=label, precision=Precision.FP32, layers=int(depth[1]) if depth else None)
+    found = _QUANTISER.search(label) if is_read else None
+    if found is None:
+        return bare
+    options: dict[str, Any] = {"block_size": int(found[2]), "accuracy_level": 4}
+    if found[1] == Precision.INT4:
+        options["algorithm"] = Algorithm(found[3] or Algorithm.DEFAULT)
+    provider = _DEPTH.sub("", _QUANTISER.sub("", label)).strip("-") or "table"
+    return replace(bare, provider=provider, precision=Precision(found[1]), **options)
 
 
 def _config(row: Row) -> AdapterConfig:

@@ -15,10 +15,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune.candidate import AdapterConfig, Recipe
+from autotune.candidate import AdapterConfig, Method, Recipe
 from autotune.config import Bounds, resolve_config
 from autotune.errors import UsageError
 from autotune.kinds import Kind
+from autotune.list_flags import read_layers, read_trainings
 from autotune.reports import (
     EventLog,
     Metric,
@@ -226,6 +227,9 @@ def tune(
     budget: str | None = None,
     trials: int | None = None,
     sampler: str = "tpe",
+    methods: Sequence[Method] = (),
+    quantisers: Sequence[str] = (),
+    layers: Sequence[int] | None = None,
     seed: int = 0,
     trust_remote_code: bool = False,
     output: str | Path | None = None,
@@ -252,6 +256,10 @@ def tune(
         budget: wall time with unit; None is 12 min for the demo and 1 h for your data.
         trials: trained models scored at most.
         sampler: Optuna sampler by name.
+        methods: ways of training; none takes those that help.
+        quantisers: in the training loop with qat-lora; none takes those of the recipes.
+        layers: decoder layers to keep beside the whole model; an empty list leaves none out,
+            None lets bounds and census decide.
         seed: of everything.
         trust_remote_code: run Python code that a model repository brings.
         output: run folder; None is ``results/<time>-<target>``.
@@ -264,10 +272,9 @@ def tune(
         KeyboardInterrupt: interrupted before the first step; nothing is left behind.
         AutotuneError: as the command line tells them, ``errors`` has the classes.
     """
-    if isinstance(constraints, str):
-        raise UsageError(
-            f"constraints is a list of texts, got {constraints!r}; write [{constraints!r}]."
-        )
+    columns = ",".join(options) or None
+    ways, grids = _joined("methods", methods), _joined("quantisers", quantisers)
+    depths = None if layers is None else ",".join(map(str, layers)) or "all"
     config = resolve_config(
         target=target,
         target_report=_name(target_report),
@@ -276,18 +283,16 @@ def tune(
         template=template,
         kind=task,
         task=TaskFlags(
-            options=",".join(options) or None,
-            metric=metric,
-            extract=extract,
-            chat=chat,
-            truncate=truncate,
+            options=columns, metric=metric, extract=extract, chat=chat, truncate=truncate
         ),
         validation_data=_name(validation_data),
         test_data=_name(test_data),
-        bounds=Bounds(general=tuple(constraints)),
+        bounds=Bounds(general=_listed("constraints", constraints)),
         budget=budget,
         trials=trials,
         sampler=sampler,
+        trainings=read_trainings(methods=ways, quantisers=grids),
+        layers=read_layers(depths),
         seed=seed,
         trust_remote_code=trust_remote_code,
     )
@@ -300,7 +305,7 @@ def tune(
         "data": _name(data),
         "template": template,
         "task": task,
-        "options": ",".join(options) or None,
+        "options": columns,
         "metric": metric,
         "extract": extract,
         "chat": chat,
@@ -311,6 +316,9 @@ def tune(
         "budget": budget,
         "trials": trials,
         "sampler": sampler if sampler != "tpe" else None,
+        "methods": ways,
+        "quantisers": grids,
+        "layers": depths,
         "seed": seed,
         "trust_remote_code": trust_remote_code,
     }
@@ -323,6 +331,17 @@ def tune(
     if ended is None:
         raise KeyboardInterrupt
     return Run(*ended)
+
+
+def _listed(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        raise UsageError(f"{name} is a list of texts, got {texts!r}; write [{texts!r}].")
+    return tuple(texts)
+
+
+def _joined(name: str, texts: Sequence[str]) -> str | None:
+    """Return texts as a flag has them, None for none."""
+    return ",".join(_listed(name, texts)) or None
 
 
 def _name(source: str | Path | None) -> str | None:

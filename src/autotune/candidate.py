@@ -8,13 +8,12 @@ that is why they are two types. Names made here (``cpu-int4-b32``,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import Literal
 
 from autotune.errors import UsageError
 from autotune.plain import digest, to_plain
+from autotune.recipe import Algorithm, Embedding, Head, Precision, Recipe, read_recipe
 
 __all__ = [
     "PARTS",
@@ -22,120 +21,21 @@ __all__ = [
     "AdapterConfig",
     "Algorithm",
     "Candidate",
+    "Embedding",
+    "Head",
     "MergeBase",
     "Method",
     "Precision",
     "Recipe",
     "Schedule",
+    "read_recipe",
 ]
-
-
-class Precision(StrEnum):
-    """Data type of the weights in the built graph."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
-    INT4 = "int4"
-
-
-class Algorithm(StrEnum):
-    """How the builder of onnxruntime-genai rounds weights to int4 (``algo_config``)."""
-
-    DEFAULT = "default"
-    RTN = "rtn"
-    K_QUANT = "k_quant"
-    K_QUANT_MIXED = "k_quant_mixed"
-
-
-# Options that a recipe has by precision, all of them; the other precisions have none.
-_QUANTISER_OPTIONS: Mapping[Precision, tuple[str, ...]] = {
-    Precision.INT8: ("block_size", "accuracy_level"),
-    Precision.INT4: ("block_size", "algorithm", "accuracy_level"),
-}
 
 Method = Literal["lora", "qlora", "qat-lora"]
 MergeBase = Literal["full", "dequantized"]
 Schedule = Literal["cosine", "linear", "constant"]
 # Parts of a decoder layer; names of layers stand beside them.
 PARTS = ("all-linear", "attention", "mlp")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is built. Decides latency, memory and size.
-
-    Attributes:
-        provider: execution provider in the builder's spelling (``cpu``, ``cuda``, ``dml``).
-        precision: data type of the weights.
-        block_size: weights per scale, int4 and int8 only (None otherwise).
-        algorithm: rounding algorithm, int4 only (None otherwise).
-        accuracy_level: 0 to 4, the compute type of quantised matrix products
-            (MatMulNBits: 1 fp32, 4 int8); None for unquantised precisions.
-        prune_lm_head: compute logits of the last position only, which is all that
-            onnxruntime-genai's generate loop reads.
-        layers: decoder layers kept; None keeps all.
-        activations: data type of everything but the weights where it is not the builder's
-            own for the provider and precision (quantised: fp32 on the processor, fp16
-            elsewhere); for devices that do not compute in that.
-        cuda_graph: the kernels of a token are recorded once and replayed, which spares
-            launching each; for the provider ``cuda``.
-    """
-
-    provider: str
-    precision: Precision
-    block_size: int | None = None
-    algorithm: Algorithm | None = None
-    accuracy_level: int | None = None
-    prune_lm_head: bool = True
-    layers: int | None = None
-    activations: Precision | None = None
-    cuda_graph: bool = False
-
-    def __post_init__(self) -> None:
-        wanted = _QUANTISER_OPTIONS.get(self.precision, ())
-        for option in ("block_size", "algorithm", "accuracy_level"):
-            value = getattr(self, option)
-            # Names leave defaults out, so a missing option would read as the default one.
-            if (value is None) == (option in wanted):
-                rule = "needs" if option in wanted else "has no"
-                raise UsageError(
-                    f"A recipe in {self.precision} {rule} {option}, got {value};"
-                    f" its options are: {', '.join(wanted) or 'none'}."
-                )
-        if self.layers is not None and self.layers < 1:
-            raise UsageError(f"layers must be at least 1, got {self.layers!r}.")
-
-    @property
-    def quantiser(self) -> str | None:
-        """Name of the grid that weights are rounded to, None where they are not quantised.
-
-        Recipes of one quantiser round the same weights to the same values, on whatever
-        provider and however the rounded weights are multiplied.
-        """
-        if self.block_size is None:
-            return None
-        parts = [self.precision.value, f"b{self.block_size}"]
-        if self.algorithm not in (None, Algorithm.DEFAULT):
-            parts.append(str(self.algorithm))
-        return "-".join(parts)
-
-    @property
-    def name(self) -> str:
-        """Short unique name; values that every recipe has by default are left out."""
-        parts = [self.provider, self.quantiser or self.precision.value]
-        if self.accuracy_level not in (None, 4):
-            parts.append(f"acc{self.accuracy_level}")
-        if not self.prune_lm_head:
-            parts.append("fullhead")
-        if self.layers is not None:
-            parts.append(f"l{self.layers}")
-        if self.activations is not None:
-            parts.append(f"{self.activations}act")
-        if self.cuda_graph:
-            parts.append("graph")
-        return "-".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)

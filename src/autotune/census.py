@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from autotune.candidate import Candidate
@@ -24,13 +23,13 @@ from autotune.census_entries import (
     publish_census,
 )
 from autotune.config import RunConfig
-from autotune.errors import UsageError
 from autotune.hardware import asks_of_census, read_assertions
 from autotune.machine_report import MachineRequest, take_hardware_report
 from autotune.narrate import Narrator, summary_of, warn_of_noise
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import model_facts, workload_facts
+from autotune.recipe_choice import choose_recipes
 from autotune.reports import Census, HardwareReport
 from autotune.session import Session, prepare
 from autotune.step_bench import Bench
@@ -46,7 +45,7 @@ class CensusScope:
     """What of the recipes and requests a census takes; for targets on which all take hours.
 
     Attributes:
-        recipes: patterns of names (``webgpu-int4-*``); empty takes all.
+        recipes: names, or patterns of them (``webgpu-int4-*``); empty takes what is proposed.
         requests: timed per process; None is as many as a run times. The untrained model is
             scored on twice as many rows.
     """
@@ -117,18 +116,10 @@ def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterat
         yield Workshop(session=session, bench=bench, progress=progress)
 
 
-def _only(session: Session, patterns: Sequence[str]) -> Session:
-    """Return ``session`` with the recipes that one of ``patterns`` fits."""
-    if not patterns:
-        return session
-    recipes = session.settings.recipes
-    kept = tuple(r for r in recipes if any(fnmatchcase(r.name, one) for one in patterns))
-    if not kept:
-        raise UsageError(
-            f"--recipes takes names of recipes, got {', '.join(patterns)}; they are"
-            f" {', '.join(recipe.name for recipe in recipes)}."
-        )
-    return replace(session, settings=replace(session.settings, recipes=kept))
+def _only(session: Session, names: Sequence[str]) -> Session:
+    """Return ``session`` with the recipes of these names, which may be patterns."""
+    recipes = choose_recipes(session.recipe_offer, names)
+    return replace(session, settings=session.settings.with_recipes(recipes))
 
 
 def run_census(request: CensusRequest, files: CensusFiles) -> int:
@@ -167,7 +158,7 @@ def build_every(workshop: Workshop) -> tuple[Tried, ...]:
         workshop.progress.line(f"built {recipe.name}: {summary_of(outcome)}")
         one = Tried(recipe=recipe, status=outcome.status, reason=outcome.reason)
         if outcome.status is OutcomeStatus.MEASURED:
-            built = steps.built(candidate)
+            built = steps.lineage.built(candidate)
             metrics = outcome.measurements[candidate.name]
             one = replace(one, folder=built.path, digest=built.digest, metrics=metrics)
         tried.append(one)

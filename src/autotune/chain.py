@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from autotune.candidate import AdapterConfig, Algorithm, Precision
+from autotune.candidate import AdapterConfig, Algorithm, Head, Precision
 from autotune.errors import UsageError
 
 __all__ = ["BuildChoice", "Chain", "Corpus", "FixedTraining", "Strategy"]
@@ -65,7 +65,8 @@ class BuildChoice:
 
     Attributes:
         precision: data type of the weights.
-        block_size, algorithm, accuracy_level: as a recipe's, quantised precisions only.
+        block_size, algorithm, accuracy_level, head: as a recipe's, quantised precisions only.
+        symmetric: as a recipe's.
         cuda_graph: as a recipe's.
     """
 
@@ -73,6 +74,8 @@ class BuildChoice:
     block_size: int | None = None
     algorithm: Algorithm | None = None
     accuracy_level: int | None = None
+    head: Head | None = None
+    symmetric: bool = True
     cuda_graph: bool = False
 
 

@@ -123,11 +123,11 @@ def chosen_recipe(
     alike.sort(key=_distance_from_defaults)
     given = {
         name: value
-        for name in ("block_size", "algorithm", "accuracy_level")
+        for name in ("block_size", "algorithm", "accuracy_level", "head")
         if (value := getattr(build, name)) is not None
     }
     start = alike[0] if alike else _bare(build, provider)
-    recipe = replace(start, cuda_graph=build.cuda_graph, **given)
+    recipe = replace(start, cuda_graph=build.cuda_graph, symmetric=build.symmetric, **given)
     if (refusal := check_recipe(recipe, architecture)) is not None:
         raise UnsupportedRecipeError(
             f"The chain builds {recipe.name}, which does not run: {refusal.reason}"
@@ -141,8 +141,10 @@ def chosen_recipe(
     return recipe
 
 
-def _distance_from_defaults(recipe: Recipe) -> tuple[bool, bool, bool]:
+def _distance_from_defaults(recipe: Recipe) -> tuple[bool, ...]:
     return (
+        recipe.mixed or recipe.head is not None or recipe.embedding is not None,
+        not recipe.symmetric,
         recipe.block_size not in (None, _BLOCK_SIZE),
         recipe.algorithm not in (None, Algorithm.DEFAULT),
         recipe.cuda_graph,

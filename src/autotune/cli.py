@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
-from autotune.cli_azureml import add_azureml, is_job, resume_job, run_flags_elsewhere
+from autotune.cli_azureml import add_azureml, run_flags_elsewhere
 from autotune.cli_config import add_config
 from autotune.cli_olive import add_olive
 from autotune.cli_reports import add_commands
@@ -26,7 +26,6 @@ from autotune.cli_sweep import add_sweep
 from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
 from autotune.cli_try import add_try
 from autotune.errors import AutotuneError, UsageError
-from autotune.run_folders import find_run
 from autotune.settings import Settings, flags_of, read_settings
 
 __all__ = ["app", "main"]
@@ -152,7 +151,23 @@ def tune(  # the flags of DESIGN.md, one argument each
     methods: Annotated[
         str | None,
         typer.Option(
-            help="lora, qlora or both.  [default: qlora too where it helps; --dry-run says why]",
+            help="lora, qlora, qat-lora (rounds weights while training), or several."
+            "  [default: those that help; --dry-run says why]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    quantisers: Annotated[
+        str | None,
+        typer.Option(
+            help="Of qat-lora: what rounds them, int4-b32, ...  [default: as the recipes do]",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Decoder layers to keep beside the whole model, 25,20; all leaves none out."
+            "  [default: fewer where a bound needs it]",
             rich_help_panel=_TRAINING,
         ),
     ] = None,
@@ -259,7 +274,7 @@ def tune(  # the flags of DESIGN.md, one argument each
             _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
-    from autotune.list_flags import read_trainings  # noqa: PLC0415 - same
+    from autotune.list_flags import read_layers, read_trainings  # noqa: PLC0415 - same
     from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
@@ -276,11 +291,7 @@ def tune(  # the flags of DESIGN.md, one argument each
         template=template,
         kind=task,
         task=TaskFlags(
-            options=options,
-            metric=metric,
-            extract=extract,
-            chat=chat,
-            truncate=truncate,
+            options=options, metric=metric, extract=extract, chat=chat, truncate=truncate
         ),
         validation_data=validation_data,
         test_data=test_data,
@@ -291,9 +302,11 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
+        layers=read_layers(layers),
         trainings=read_trainings(
             methods=methods,
             merge_bases=merge_bases,
+            quantisers=quantisers,
             target_modules=target_modules,
             epochs=epochs,
             steps=steps,
@@ -335,24 +348,6 @@ def _refuse_flags_before(command: str, context: typer.Context) -> None:
             f"Flags before {command!r} are those of a new run and would be ignored, got"
             f" {', '.join(given)}; leave them out, or see `autotune {command} --help` for its own."
         )
-
-
-@app.command()
-def resume(
-    run: Annotated[str, typer.Argument(help="Run folder, or its name below results/.")],
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
-) -> None:
-    """Go on with an interrupted run: no finished step is done again.
-
-    Of a run that is a job of Azure ML: watch it again, and bring its result.
-    """
-    folder = find_run(run)
-    if is_job(folder):
-        raise typer.Exit(resume_job(folder, as_json=as_json))
-    from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
-
-    raise typer.Exit(resume_run(folder, as_json=as_json))
 
 
 add_commands(app)

@@ -1,4 +1,4 @@
-"""What the command line does with jobs of Azure ML: ``--on``, ``cancel``, taking one up again."""
+"""Runs that went elsewhere or stopped: ``--on``, ``resume`` and ``cancel``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from autotune.run_folders import JOB, find_run
 if TYPE_CHECKING:
     from autotune.config import RunConfig
 
-__all__ = ["add_azureml", "is_job", "resume_job", "run_flags_elsewhere"]
+__all__ = ["add_azureml", "run_flags_elsewhere"]
 
 
 def add_azureml(app: typer.Typer) -> None:
-    """Add the command of this file to ``app``."""
+    """Add the commands of this file to ``app``."""
+    app.command("resume")(resume)
     app.command("cancel")(cancel)
 
 
@@ -42,7 +43,7 @@ def run_flags_elsewhere(
     return run_elsewhere(request, output=output, dry_run=dry_run, as_json=as_json, command=command)
 
 
-def is_job(folder: Path) -> bool:
+def _is_job(folder: Path) -> bool:
     """Whether the run in ``folder`` is a job whose result is not here yet."""
     if not (folder / JOB).exists():
         return False
@@ -51,7 +52,7 @@ def is_job(folder: Path) -> bool:
     return is_remote(folder)
 
 
-def resume_job(folder: Path, *, as_json: bool) -> int:
+def _resume_job(folder: Path, *, as_json: bool) -> int:
     """Watch the job of the run in ``folder`` again and return the exit code.
 
     Raises:
@@ -61,6 +62,23 @@ def resume_job(folder: Path, *, as_json: bool) -> int:
     from autotune.remote import told  # noqa: PLC0415 - same
 
     return told(RemoteRun(folder=folder), as_json=as_json)
+
+
+def resume(
+    run: Annotated[str, typer.Argument(help="Run folder, or its name below results/.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
+) -> None:
+    """Go on with an interrupted run: no finished step is done again.
+
+    Of a run that is a job of Azure ML: watch it again, and bring its result.
+    """
+    folder = find_run(run)
+    if _is_job(folder):
+        raise typer.Exit(_resume_job(folder, as_json=as_json))
+    from autotune.runner import resume as resume_run  # noqa: PLC0415 - startup time
+
+    raise typer.Exit(resume_run(folder, as_json=as_json))
 
 
 def cancel(

@@ -35,7 +35,10 @@ def sweep(
     output: Annotated[Path, typer.Option(help="The table, NAME.csv; gone on with if it exists.")],
     learning_rates: Annotated[str, _grid("Peak learning rates.")] = "3e-4,1e-3,2e-3,4e-3",
     ranks: Annotated[str, _grid("LoRA ranks.")] = "8,16,64",
-    methods: Annotated[str, _grid("lora, qlora.")] = "lora,qlora",
+    methods: Annotated[str, _grid("lora, qlora, qat-lora.")] = "lora,qlora",
+    quantisers: Annotated[
+        str | None, _grid("Of qat-lora, in the training loop: int4-b32, ...")
+    ] = None,
     merge_bases: Annotated[
         str, _grid("Of qlora: full, dequantized (what its training saw).")
     ] = "dequantized",
@@ -70,12 +73,14 @@ def sweep(
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
     from autotune.list_flags import read_names, read_space  # noqa: PLC0415 - same
     from autotune.task_flags import TaskFlags  # noqa: PLC0415 - same
+    from autotune.trainings import Trainings  # noqa: PLC0415 - same
 
     space = read_space(
         methods=methods,
         learning_rates=learning_rates,
         ranks=ranks,
         merge_bases=merge_bases,
+        quantisers=quantisers,
         epochs=epochs,
         seed=seed,
     )
@@ -94,6 +99,8 @@ def sweep(
         budget=None,
         trials=1,
         sampler="grid",
+        layers=(),
+        trainings=Trainings(methods=("lora",)),  # the space says what is trained
         seed=seed,
         trust_remote_code=trust_remote_code,
     )

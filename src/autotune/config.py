@@ -111,6 +111,8 @@ class RunConfig:
         seed: of splits, training and search.
         sampler: Optuna sampler by name.
         trainings: which ways of training may be tried.
+        layers: decoder layers that models beside the whole one keep; empty leaves no layer
+            out, None lets bounds and census decide.
         trust_remote_code: run Python code that a model repository brings.
         is_demo: the built-in demo was asked for.
         chain: steps that a configuration fixes; None searches.
@@ -138,6 +140,7 @@ class RunConfig:
     seed: int = 0
     sampler: str = "tpe"
     trainings: Trainings = field(default_factory=Trainings)
+    layers: tuple[int, ...] | None = None
     trust_remote_code: bool = False
     is_demo: bool = True
     chain: Chain | None = None
@@ -267,6 +270,8 @@ def census_config(
         trials=1,
         sampler="tpe",
         seed=seed,
+        layers=(),
+        trainings=Trainings(methods=("lora",)),  # nothing is trained
         trust_remote_code=False,
     )
 
@@ -288,6 +293,7 @@ def resolve_config(
     trust_remote_code: bool,
     target_report: str | None = None,
     trainings: Trainings | None = None,
+    layers: tuple[int, ...] | None = None,
     task: TaskFlags | None = None,
 ) -> RunConfig:
     """Return the configuration that the flags ask for.
@@ -341,6 +347,7 @@ def resolve_config(
         seed=seed,
         sampler=sampler,
         trainings=trainings or Trainings(),
+        layers=layers,
         trust_remote_code=trust_remote_code,
         is_demo=not data,
     )

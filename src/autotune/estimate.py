@@ -39,6 +39,7 @@ _BYTES_PER_WEIGHT: Mapping[Precision, float] = {
     Precision.INT8: 2.0,
     Precision.INT4: 0.87,
 }
+_CHECKPOINT_BYTES_PER_WEIGHT = 4.0
 _BUILD_S: Mapping[Algorithm | None, float] = {
     Algorithm.K_QUANT: 28.0,
     Algorithm.K_QUANT_MIXED: 30.0,
@@ -61,6 +62,7 @@ class Estimates:
         disk_bytes: what the store will grow by at most.
         memory_bytes: peak of the largest worker.
         basis: where the figures come from, for people.
+        weights_bytes: of a checkpoint at most.
     """
 
     tokens_per_s: float
@@ -70,6 +72,16 @@ class Estimates:
     disk_bytes: float
     memory_bytes: float
     basis: str
+    weights_bytes: float = 0.0
+
+    def with_cuts(self, shares: Sequence[float]) -> Estimates:
+        """Return the same for a run that may cut the model to ``shares`` of its layers.
+
+        Each cut is a checkpoint in the store; of its graphs, those of the few recipes that
+        the census picks stand for as much again.
+        """
+        more = 2 * sum(shares) * self.weights_bytes
+        return replace(self, disk_bytes=self.disk_bytes + more)
 
     def measured_elsewhere(self) -> Estimates:
         """Return the same for a run that has its measurements from another machine."""
@@ -143,6 +155,7 @@ class Estimator:
             stage_s=self._stage_s(recipes, epochs * epoch_s),
             disk_bytes=self._disk_bytes(recipes),
             memory_bytes=self._memory_bytes(recipes),
+            weights_bytes=_CHECKPOINT_BYTES_PER_WEIGHT * self.parameters,
             basis=(
                 f"{self.parameters / 1e6:.0f}M weights, {self.gflops:.0f} GFLOP/s fp32 assumed"
                 f" for its cores, {self._training_basis()}"
@@ -186,7 +199,7 @@ class Estimator:
 
     def _disk_bytes(self, recipes: Sequence[Recipe]) -> float:
         built = sum(_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes) * self.parameters
-        merged = 4.0 * self.parameters
+        merged = _CHECKPOINT_BYTES_PER_WEIGHT * self.parameters
         # The census builds everything once; after it about three trainings are built
         # with at most half of the recipes, and the deploy folder is linked or copied.
         return built + 3 * (built / 2 + merged)

@@ -13,6 +13,7 @@ from pathlib import Path
 from autotune.candidate import Candidate
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
+from autotune.lineage import Lineage
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
 from autotune.publish import decision_rule
@@ -29,7 +30,6 @@ from autotune.reports import (
 )
 from autotune.run_hardware import hardware_of
 from autotune.session import Session, prepare
-from autotune.step_runner import StepRunner
 from autotune.steps import Event, OutcomeStatus, TrainStep
 from autotune.targets import LocalExecutor
 from autotune.termination import termination_as_interrupt
@@ -67,12 +67,12 @@ def export_trial(run: Path, trial: int, *, output: Path | None = None) -> Path:
         identity = RunIdentity(path=run / "identity.json")
         identity.check(session.identity(), ignoring=("settings",))
         bench = session.bench(store=store, executor=executor, log_dir=run / "logs")
-        steps = StepRunner(replace(bench, rungs=_rungs(events, candidate)))
+        lineage = Lineage(replace(bench, rungs=_rungs(events, candidate)))
         progress.line(f"Trial {trial}: {candidate.name}; what the store lacks is made again.")
         progress.working("merge and build")
         try:
-            trained = steps.trained(candidate).path / "adapter" if candidate.adapter else None
-            built = steps.built(candidate).path
+            trained = lineage.trained(candidate).path / "adapter" if candidate.adapter else None
+            built = lineage.built(candidate).path
         finally:
             progress.rest()
         write_model_folder(

@@ -12,13 +12,27 @@ from autotune.errors import UsageError
 from autotune.search import SearchSpace
 from autotune.trainings import Trainings
 
-__all__ = ["read_merge_bases", "read_methods", "read_names", "read_space", "read_trainings"]
+__all__ = [
+    "read_layers",
+    "read_merge_bases",
+    "read_methods",
+    "read_names",
+    "read_space",
+    "read_trainings",
+]
 
 T = TypeVar("T", str, float, int)
 
 
 def read_space(
-    *, methods: str, learning_rates: str, ranks: str, merge_bases: str, epochs: float, seed: int
+    *,
+    methods: str,
+    learning_rates: str,
+    ranks: str,
+    merge_bases: str,
+    epochs: float,
+    seed: int,
+    quantisers: str | None = None,
 ) -> SearchSpace:
     """Return the space whose grid is every combination of the values.
 
@@ -32,6 +46,7 @@ def read_space(
         learning_rates=_values("--learning-rates", learning_rates, _rate),
         ranks=_values("--ranks", ranks, _rank),
         merge_bases=read_merge_bases(merge_bases),
+        quantisers=() if quantisers is None else read_names("--quantisers", quantisers),
         epochs=(epochs,),
         seed=seed,
     )
@@ -41,6 +56,7 @@ def read_trainings(
     *,
     methods: str | None = None,
     merge_bases: str | None = None,
+    quantisers: str | None = None,
     target_modules: str | None = None,
     epochs: float | None = None,
     steps: int | None = None,
@@ -64,6 +80,8 @@ def read_trainings(
         given["methods"] = read_methods(methods)
     if merge_bases is not None:
         given["merge_bases"] = read_merge_bases(merge_bases)
+    if quantisers is not None:
+        given["quantisers"] = read_names("--quantisers", quantisers)
     if target_modules is not None:
         given["target_modules"] = read_names("--target-modules", target_modules)
     if schedule is not None:
@@ -71,6 +89,23 @@ def read_trainings(
     if clip_norm is not None:
         given["clip_norm"] = clip_norm or None
     return Trainings(**given)
+
+
+def read_layers(text: str | None) -> tuple[int, ...] | None:
+    """Return the depths of ``--layers``, deepest first; None where that was not given.
+
+    >>> read_layers("15,20"), read_layers("all")
+    ((20, 15), ())
+
+    Raises:
+        UsageError: as ``read_names``, or no count of layers.
+    """
+    if text is None:
+        return None
+    if text.strip().lower() == "all":
+        return ()
+    found = _values("--layers", text, _layers)
+    return tuple(sorted(found, reverse=True))
 
 
 def read_methods(text: str) -> tuple[Method, ...]:
@@ -144,6 +179,14 @@ def _rate(word: str) -> float:
 
 
 def _rank(word: str) -> int:
+    return _count(word, "are whole numbers of at least 1")
+
+
+def _layers(word: str) -> int:
+    return _count(word, "is 'all', or whole numbers of at least 1")
+
+
+def _count(word: str, rule: str) -> int:
     if not word.isascii() or not word.isdigit() or int(word) < 1:
-        raise ValueError("are whole numbers of at least 1")
+        raise ValueError(rule)
     return int(word)

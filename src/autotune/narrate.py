@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.calibration import SessionNoise
 from autotune.config import OWN_DATA_BUDGET_S, RunConfig
+from autotune.depths import DepthOffer
 from autotune.front_so_far import FrontSoFar
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
@@ -90,7 +91,7 @@ class Narrator:
             self._progress.line(f"         warning: {warning}")
         for number, note in enumerate(session.notes):
             self._progress.line(f"{'Chain' if number == 0 else '':<8} {note}")
-        names = ", ".join(recipe.name for recipe in session.settings.recipes)
+        names = ", ".join(recipe.name for recipe in session.settings.whole_recipes)
         self._progress.line(f"Recipes  {names}")
         for refusal in session.refused:
             self._progress.line(f"         not {refusal.recipe.name}: {refusal.reason}")
@@ -220,14 +221,15 @@ def plan_rows(session: Session) -> list[PlanRow]:
     """Return what a run will do and need, with the basis of each figure."""
     estimates, settings = session.estimates, session.settings
     stages = estimates.stage_s
-    builds = sum(stages[f"build:{recipe.name}"] for recipe in settings.recipes)
-    timed = len(settings.recipes) * settings.census_rounds * stages["measure"]
-    scored = len(settings.recipes) * stages["score"]
+    whole = settings.whole_recipes
+    builds = sum(stages[f"build:{recipe.name}"] for recipe in whole)
+    timed = len(whole) * settings.census_rounds * stages["measure"]
+    scored = len(whole) * stages["score"]
     census = min(builds + timed + scored, settings.census_share * (settings.budget_s or 1e9))
     limit = f"at most {format_duration(settings.budget_s)}" if settings.budget_s else "no limit"
     return [
         PlanRow(
-            what=f"census of {len(settings.recipes)} recipes, untrained",
+            what=f"census of {len(whole)} recipes, untrained",
             estimate=format_duration(census),
             basis="build, score and two blocks each; " + estimates.basis,
         ),
@@ -237,6 +239,7 @@ def plan_rows(session: Session) -> list[PlanRow]:
             basis=f"{estimates.tokens_per_s:.0f} tokens/s",
         ),
         *_trainings(settings, session.offer),
+        _depths(session.depths),
         PlanRow(what="whole run", estimate=limit, basis="--budget"),
         PlanRow(
             what="disk",
@@ -258,11 +261,21 @@ def _trainings(settings: SearchSettings, offer: Offer) -> list[PlanRow]:
     return [
         PlanRow(what="ways of training", estimate=methods, basis=offer.reason),
         PlanRow(
+            what="quantisers in training",
+            estimate=str(len(offer.quantisers) or "none"),
+            basis=": ".join(filter(None, (offer.quantiser_reason, ", ".join(offer.quantisers)))),
+        ),
+        PlanRow(
             what="trainings started / finished",
             estimate=f"at least {settings.min_started} / {settings.min_full}",
             basis="further ones while the budget lasts",
         ),
     ]
+
+
+def _depths(depths: DepthOffer) -> PlanRow:
+    fewer = "".join(f", {kept}" for kept in depths.layers)
+    return PlanRow(what="layers kept", estimate=f"all {depths.total}{fewer}", basis=depths.reason)
 
 
 def _length(space: SearchSpace) -> str:

@@ -33,7 +33,7 @@ from autotune.reports import (
 from autotune.run_hardware import hardware_of
 from autotune.session import Session
 from autotune.step_runner import StepRunner
-from autotune.steps import Done, Event, MeasureStep, TestStep
+from autotune.steps import Done, Event, Lever, MeasureStep, TestStep
 from autotune.task import EvaluationRow, decision_plan
 
 __all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
@@ -90,6 +90,7 @@ def publish(
             for refusal in session.refused
         ),
         decision=done,
+        levers_left=_levers_left(session),
         notes=(*notes, *_place_notes(session), *_target_notes(session, events, done)),
     )
     report = _with_uncertainty(build_report(context, events))
@@ -102,6 +103,16 @@ def publish(
     hardware = target.report if target else calibrated_for(report)
     write_page(folder, report, events, shows_mistakes=True, hardware=hardware)
     return report
+
+
+def _levers_left(session: Session) -> dict[Lever, str]:
+    """Return why levers were not offered to the search."""
+    left: dict[Lever, str] = {}
+    if not session.settings.cut_recipes:
+        left["depth"] = session.depths.reason
+    if not session.settings.space.quantisers:
+        left["quantiser"] = session.offer.quantiser_reason
+    return left
 
 
 def _mistakes(session: Session, events: Sequence[Event]) -> list[Mistake] | None:
@@ -165,10 +176,10 @@ def _with_uncertainty(report: RunReport) -> RunReport:
 def _write_model(
     session: Session, folder: Path, chosen: Candidate, report: RunReport, steps: StepRunner
 ) -> None:
-    trained = steps.trained(chosen).path / "adapter" if chosen.adapter is not None else None
+    trained = steps.lineage.trained(chosen).path / "adapter" if chosen.adapter is not None else None
     write_model_folder(
         folder,
-        built_dir=steps.built(chosen).path,
+        built_dir=steps.lineage.built(chosen).path,
         adapter_dir=trained,
         rule=decision_rule(session),
         report=report,

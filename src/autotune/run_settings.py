@@ -8,6 +8,7 @@ from dataclasses import replace
 from autotune.candidate import AdapterConfig, Recipe
 from autotune.chained import OpenedChain
 from autotune.config import RunConfig
+from autotune.depths import DepthOffer
 from autotune.errors import UsageError
 from autotune.estimate import Estimates
 from autotune.kinds import quality_of
@@ -20,6 +21,7 @@ from autotune.search import (
     minimum_budget_s,
 )
 from autotune.task import TokenizedTask
+from autotune.trainings import QAT
 from autotune.units import format_duration
 
 __all__ = ["make_settings"]
@@ -32,6 +34,7 @@ def make_settings(
     config: RunConfig,
     *,
     recipes: tuple[Recipe, ...],
+    depths: DepthOffer,
     parameters: int,
     tokens: TokenizedTask,
     estimates: Estimates,
@@ -42,7 +45,8 @@ def make_settings(
 
     Args:
         config: the request.
-        recipes: what may be built.
+        recipes: what may be built of the whole model.
+        depths: layers that may be left out.
         parameters: weights of the model.
         tokens: the data.
         estimates: expected cost.
@@ -53,7 +57,10 @@ def make_settings(
         UsageError: a budget below the cost of one training.
     """
     settings = SearchSettings(
-        recipes=recipes,
+        recipes=(*recipes, *depths.recipes(recipes)),
+        model_layers=depths.total,
+        asks_depth=depths.is_asked,
+        asks_quantiser=QAT in config.trainings.methods,
         constraints=config.constraints,
         budget_s=config.budget_s,
         max_trials=config.max_trials,

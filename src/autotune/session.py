@@ -16,6 +16,7 @@ from autotune.bounds import check_bounds_on_target, check_measurable
 from autotune.candidate import Recipe
 from autotune.chained import open_chain
 from autotune.config import RunConfig
+from autotune.depths import DepthOffer, offer_depths
 from autotune.errors import OutputError
 from autotune.estimate import Estimates, free_disk_bytes
 from autotune.evaluators import Workload, make_workload
@@ -28,6 +29,7 @@ from autotune.passes import (
     resolve_model,
 )
 from autotune.plain import digest, to_plain
+from autotune.recipe_choice import RecipeOffer
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.run_settings import make_settings
 from autotune.run_task import read_task, tokens_for
@@ -71,6 +73,7 @@ class Session:
         others: interpreters that run models, by provider, where it is not this one.
         hardware: machine facts of this machine, which trains and scores.
         offer: methods of training that may be tried, and why.
+        depths: layers that may be left out, and why.
         record_key: equal for runs that would decide the same.
         target_machine: the machine to search for, where it is another one.
         notes: what became of a configuration's words with this model, for people.
@@ -89,10 +92,20 @@ class Session:
     versions: Mapping[str, str]
     hardware: Mapping[str, Any]
     offer: Offer
+    depths: DepthOffer
     record_key: str
     others: Mapping[str, OtherPython]
     target_machine: TargetMachine | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def recipe_offer(self) -> RecipeOffer:
+        """What ``--recipes`` can choose from."""
+        return RecipeOffer(
+            recipes=self.settings.recipes,
+            refused=self.refused,
+            architecture=self.source.architecture,
+        )
 
     @property
     def all_versions(self) -> dict[str, str]:
@@ -203,6 +216,7 @@ def prepare(
         others=others,
         hardware=hardware,
         offer=plan.offer,
+        depths=plan.depths,
         record_key=record_key(
             config=config,
             source=source,
@@ -224,6 +238,7 @@ class _Plan:
     refused: tuple[Refusal, ...]
     estimates: Estimates
     offer: Offer
+    depths: DepthOffer
     settings: SearchSettings
     notes: tuple[str, ...]
 
@@ -254,18 +269,26 @@ def _plan(
     )
     if is_measured_elsewhere:
         estimates = estimates.measured_elsewhere()
-    offered = offered_methods(config, source, machine, versions)
+    offered = offered_methods(config, source, machine, versions, recipes=recipes)
+    depths = offer_depths(config, source)
+    estimates = estimates.with_cuts([n / depths.total for n in depths.layers])
     settings = make_settings(
         config,
         recipes=recipes,
+        depths=depths,
         parameters=source.architecture.parameters,
         tokens=tokens,
         estimates=estimates,
-        space=offered_space(config, offered, epochs=estimates.epochs),
+        space=offered_space(config, offered, depths, epochs=estimates.epochs),
         chain=chain,
     )
     return _Plan(
-        refused=refused, estimates=estimates, offer=offered, settings=settings, notes=chain.notes
+        refused=refused,
+        estimates=estimates,
+        offer=offered,
+        depths=depths,
+        settings=settings,
+        notes=chain.notes,
     )
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
-from autotune.candidate import AdapterConfig, Candidate
+from autotune.candidate import Candidate
 from autotune.errors import (
     AutotuneError,
     BuildError,
@@ -30,15 +29,11 @@ from autotune.evaluators import (
     measure_size,
     score,
 )
+from autotune.lineage import Lineage, StageLedger
 from autotune.measurement import Measurement
 from autotune.passes import (
     Artifact,
-    BuildPass,
-    FinetunePass,
-    MergePass,
     Origin,
-    Pass,
-    produce,
 )
 from autotune.plain import digest, from_plain, to_plain
 from autotune.reports import write_json_atomic
@@ -71,32 +66,20 @@ _TRAINING_NOTES = (
 )
 
 
-@dataclass
-class _Ledger:
-    """Seconds and reuse of one step, stage by stage."""
-
-    stage_s: dict[str, float] = field(default_factory=dict)
-    reused: list[str] = field(default_factory=list)
-    recorded_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.stage_s[stage] = self.stage_s.get(stage, 0.0) + time.monotonic() - began
-
-
 class StepRunner:
-    """Runs one step at a time; holds no state of the search."""
+    """Runs one step at a time; holds no state of the search.
+
+    Attributes:
+        lineage: makes the artifacts of candidates.
+    """
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
+        self.lineage = Lineage(bench)
 
     def run(self, step: Step) -> Outcome:
         """Return what ``step`` brought; known failures are outcomes, others raise."""
-        ledger = _Ledger()
+        ledger = StageLedger()
         began = time.monotonic()
         try:
             outcome = self._dispatch(step, ledger)
@@ -110,7 +93,7 @@ class StepRunner:
             cost_s=time.monotonic() - began,
         )
 
-    def _dispatch(self, step: Step, ledger: _Ledger) -> Outcome:
+    def _dispatch(self, step: Step, ledger: StageLedger) -> Outcome:
         match step:
             case TrainStep():
                 return self._train(step, ledger)
@@ -122,10 +105,8 @@ class StepRunner:
             case TestStep():
                 return self._test(step, ledger)
 
-    # -- training ---------------------------------------------------------------
-
-    def _train(self, step: TrainStep, ledger: _Ledger) -> Outcome:
-        artifact = self._adapter(step.adapter, step.fraction, ledger)
+    def _train(self, step: TrainStep, ledger: StageLedger) -> Outcome:
+        artifact = self.lineage.adapter(step.adapter, step.fraction, ledger)
         facts = artifact.facts
         nll = Measurement(
             metric="nll",
@@ -142,63 +123,6 @@ class StepRunner:
             notes={name: _note(facts[name]) for name in _TRAINING_NOTES if facts.get(name)},
         )
 
-    def _adapter(self, adapter: AdapterConfig, fraction: float, ledger: _Ledger) -> Artifact:
-        """Return the adapter at ``fraction``, going through every rung below it.
-
-        One chain of checkpoints per adapter config keeps the store's keys the same
-        whatever order the planner asks in. What an adapter is merged into later does
-        not change its training.
-        """
-        bench, adapter = self._bench, replace(adapter, merge_base="full")
-        checkpoint: Artifact | None = None
-        for rung in [rung for rung in bench.rungs if rung <= fraction]:
-            inputs = {"model": bench.model, "data": bench.data}
-            if checkpoint is not None:
-                inputs["checkpoint"] = checkpoint
-            checkpoint = self._produce(
-                FinetunePass(adapter=adapter, fraction=rung), inputs, "finetune", ledger
-            )
-        if checkpoint is None:
-            raise ValueError(f"{fraction!r} is below the first rung of {bench.rungs!r}")
-        return checkpoint
-
-    # -- building and scoring ---------------------------------------------------
-
-    def built(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
-        """Return the built graph of ``candidate``, making whatever is missing.
-
-        Always with this interpreter: the target's need not have torch (decision 006). The
-        target's proves what was built.
-        """
-        ledger = ledger or _Ledger()
-        model = self._bench.model
-        if candidate.adapter is not None:
-            model = self.merged(candidate, ledger)
-        return self._produce(
-            BuildPass(
-                recipe=candidate.recipe, prover=self._bench.others.get(candidate.recipe.provider)
-            ),
-            {"model": model},
-            "build",
-            ledger,
-        )
-
-    def merged(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
-        """Return the merged full-precision model of a trained candidate."""
-        ledger = ledger or _Ledger()
-        if candidate.adapter is None:
-            return self._bench.model
-        trained = self.trained(candidate, ledger)
-        merge = MergePass(merge_base=candidate.adapter.merge_base)
-        inputs = {"model": self._bench.model, "adapter": trained}
-        return self._produce(merge, inputs, "merge", ledger)
-
-    def trained(self, candidate: Candidate, ledger: _Ledger | None = None) -> Artifact:
-        """Return the adapter of a trained candidate."""
-        if candidate.adapter is None:
-            raise ValueError("the untrained model has no adapter")
-        return self._adapter(candidate.adapter, candidate.fraction, ledger or _Ledger())
-
     def _rows_for(self, candidate: Candidate) -> RowSet:
         """Return the validation rows; the first of them for the census.
 
@@ -210,10 +134,10 @@ class StepRunner:
             return rows
         return replace(rows, rows=rows.rows[: self._bench.census_rows])
 
-    def _score(self, candidate: Candidate, rows: RowSet, ledger: _Ledger) -> Outcome:
+    def _score(self, candidate: Candidate, rows: RowSet, ledger: StageLedger) -> Outcome:
         double = self._bench.stand_ins.get(candidate.recipe.name)
         asked = candidate if double is None else replace(candidate, recipe=double)
-        built = self.built(asked, ledger)
+        built = self.lineage.built(asked, ledger)
         scored = self._scored(asked, built, rows, ledger)
         measurements = {**scored.measurements, "size": measure_size(built.path)}
         if (distortion := _distortion(built)) is not None:
@@ -230,7 +154,7 @@ class StepRunner:
         )
 
     def _scored(
-        self, candidate: Candidate, built: Artifact, rows: RowSet, ledger: _Ledger
+        self, candidate: Candidate, built: Artifact, rows: RowSet, ledger: StageLedger
     ) -> Scored:
         """Return the score of a graph on ``rows``; the store remembers it, for it never varies."""
         bench = self._bench
@@ -272,9 +196,7 @@ class StepRunner:
             write_json_atomic(workdir / "scored.json", to_plain(scored))
             store.commit(workdir, origin, facts={}, seconds=seconds)
 
-    # -- measuring --------------------------------------------------------------
-
-    def _measure(self, step: MeasureStep, ledger: _Ledger) -> Outcome:
+    def _measure(self, step: MeasureStep, ledger: StageLedger) -> Outcome:
         census = self._bench.target_census
         if census is not None:
             told = {
@@ -282,7 +204,7 @@ class StepRunner:
                 for c in step.candidates
             }
             return Outcome(status=OutcomeStatus.MEASURED, measurements=told)
-        models = [self._model(c, self.built(c, ledger)) for c in step.candidates]
+        models = [self._model(c, self.lineage.built(c, ledger)) for c in step.candidates]
         around: list[Surroundings] = []
         with ledger.timed("measure"):
             found = measure_latency(
@@ -315,7 +237,7 @@ class StepRunner:
         most = self._bench.requests_per_block
         return min(most, _CONFIRM_REQUESTS) if step.purpose == "confirm" else most
 
-    def _test(self, step: TestStep, ledger: _Ledger) -> Outcome:
+    def _test(self, step: TestStep, ledger: StageLedger) -> Outcome:
         parts = [
             self._score(candidate, self._bench.test, ledger)
             for candidate in dict.fromkeys((step.chosen, step.baseline))
@@ -327,8 +249,6 @@ class StepRunner:
             confusion={k: v for part in parts for k, v in part.confusion.items()},
             answers={k: v for part in parts for k, v in part.answers.items()},
         )
-
-    # -- shared -----------------------------------------------------------------
 
     def _model(self, candidate: Candidate, built: Artifact) -> BuiltModel:
         provider = candidate.recipe.provider
@@ -342,25 +262,6 @@ class StepRunner:
 
     def _log(self, stage: str) -> str:
         return str(self._bench.log_dir / f"{stage}.log")
-
-    def _produce(
-        self, pass_: Pass, inputs: Mapping[str, Artifact], stage: str, ledger: _Ledger
-    ) -> Artifact:
-        bench = self._bench
-        produced = produce(
-            pass_,
-            inputs,
-            store=bench.store,
-            executor=bench.executor,
-            versions=bench.versions,
-            log_path=self._log(stage),
-        )
-        ledger.recorded_s[stage] = produced.artifact.seconds
-        if produced.reused:
-            ledger.reused.append(stage)
-        else:
-            ledger.stage_s[stage] = ledger.stage_s.get(stage, 0.0) + produced.seconds
-        return produced.artifact
 
 
 def failed(error: AutotuneError) -> Outcome:

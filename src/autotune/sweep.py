@@ -21,9 +21,10 @@ from filelock import Timeout
 from autotune.errors import OutputError, RunError, UsageError
 from autotune.estimate import free_disk_bytes
 from autotune.narrate import Narrator, summary_of
-from autotune.passes import ArtifactStore
+from autotune.passes import ArtifactStore, has_grid
 from autotune.plain import digest, to_plain
 from autotune.progress import Progress
+from autotune.recipe_choice import choose_recipes
 from autotune.records import first_change
 from autotune.reports import (
     Cell,
@@ -44,7 +45,6 @@ from autotune.sweep_plan import (
     Row,
     SweepPlan,
     SweepRequest,
-    choose_recipes,
     disk_bytes,
     left_s,
     plan_rows,
@@ -177,7 +177,7 @@ def _open(
     plan = SweepPlan(
         instance=instance_name(request, session),
         space=request.space,
-        recipes=choose_recipes(session.settings.recipes, session.refused, request.recipes),
+        recipes=choose_recipes(session.recipe_offer, request.recipes),
     )
     settings = replace(
         session.settings, recipes=plan.recipes, rungs=plan.rungs, space=request.space
@@ -203,6 +203,12 @@ def _check_methods(request: SweepRequest, session: Session) -> None:
             "Method 'qlora' needs bitsandbytes, which is not installed;"
             " run: pip install 'autotune-slm[train]', or use --methods lora."
         )
+    for name in request.space.quantisers:
+        if not has_grid(name):
+            raise UsageError(
+                f"--quantisers has {name!r}, whose rounding training does not reproduce; take one"
+                " like 'int4-b32' or 'int8-b32'."
+            )
 
 
 @dataclass(kw_only=True)
@@ -358,11 +364,11 @@ class _Sweep:
         """Take graphs and merged weights that were made for a row off the disk after it."""
         candidate, training = place.candidate, place.candidate.training
         if outcome.status is OutcomeStatus.MEASURED and "build" in outcome.stage_s:
-            self.store.discard(self.steps.built(candidate))
+            self.store.discard(self.steps.lineage.built(candidate))
         if "merge" in outcome.stage_s:
             self._made_merges.add(training)
         if is_last and training in self._made_merges:
-            self.store.discard(self.steps.merged(candidate))
+            self.store.discard(self.steps.lineage.merged(candidate))
 
     # -- shared -------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ that are there, so an interrupted sweep and a new one are the same thing.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,10 @@ from statistics import mean
 
 from autotune.candidate import AdapterConfig, Candidate, Recipe
 from autotune.config import RunConfig
-from autotune.errors import UsageError
 from autotune.reports import Cell, PlanRow
 from autotune.search import SearchSpace
 from autotune.session import Session
 from autotune.steps import OutcomeStatus
-from autotune.targets import Refusal
 from autotune.trainings import QLORA_SLOWDOWN
 from autotune.units import format_duration, format_size
 
@@ -30,7 +27,6 @@ __all__ = [
     "Row",
     "SweepPlan",
     "SweepRequest",
-    "choose_recipes",
     "disk_bytes",
     "left_s",
     "plan_rows",
@@ -114,7 +110,8 @@ class SweepPlan:
     def settings(self) -> tuple[str, ...]:
         """Names of the adapter settings that the table shows: the main ones and what varies."""
         varied = (dimension.name for dimension in self.space.dimensions())
-        return tuple(dict.fromkeys((*_ALWAYS, *varied)))
+        rounded = ("quantiser",) if self.space.quantisers else ()
+        return tuple(dict.fromkeys((*_ALWAYS, *rounded, *varied)))
 
     @property
     def size(self) -> int:
@@ -167,33 +164,6 @@ class SweepPlan:
                 elif row is not None and place.recipe is None and not _is_measured(row):
                     break
         return found
-
-
-def choose_recipes(
-    recipes: Sequence[Recipe], refusals: Sequence[Refusal], names: Sequence[str]
-) -> tuple[Recipe, ...]:
-    """Return the recipes with these names; all of them without a name.
-
-    Args:
-        recipes: what the targets run.
-        refusals: what they do not.
-        names: distinct.
-
-    Raises:
-        UsageError: an unknown name, or one that the capability table leaves out.
-    """
-    known = {recipe.name: recipe for recipe in recipes}
-    refused = {refusal.recipe.name: refusal.reason for refusal in refusals}
-    for name in names:
-        if name in refused:
-            raise UsageError(f"Recipe {name!r} is not built: {refused[name]}; leave it out.")
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=2)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "use some of these."
-            raise UsageError(
-                f"There is no recipe {name!r} here (known: {', '.join(known)}); {hint}"
-            )
-    return tuple(known[name] for name in names) or tuple(known.values())
 
 
 def left_s(plan: SweepPlan, session: Session, rows: Mapping[Key, Row]) -> float:

@@ -125,6 +125,7 @@ def _identity(request: SweepRequest, session: Session, plan: SweepPlan) -> dict[
         "learning rates": space.learning_rates,
         "ranks": space.ranks,
         "merge bases": space.merge_bases if "qlora" in space.methods else (),
+        **({"quantisers": space.quantisers} if space.quantisers else {}),
         "epochs": space.epochs,
         "recipes": [recipe.name for recipe in plan.recipes],
         "rungs": plan.rungs,

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
+from autotune.depths import DepthOffer
 from autotune.estimate import Estimates, Estimator, assumed_gflops, has_fast_bf16
-from autotune.passes import ModelSource
+from autotune.passes import ModelSource, has_grid
 from autotune.search import SearchSpace
 from autotune.targets import Machine, read_accelerators
 from autotune.task import TrainingExample
-from autotune.trainings import Offer, Trainer, Trainings, offer
+from autotune.trainings import Offer, Rounding, Trainer, Trainings, offer
 
 __all__ = ["offered_methods", "offered_space", "run_estimates"]
 
@@ -62,7 +63,12 @@ def _epochs(trainings: Trainings, rows: int) -> float | None:
 
 
 def offered_methods(
-    config: RunConfig, source: ModelSource, machine: Machine, versions: Mapping[str, str]
+    config: RunConfig,
+    source: ModelSource,
+    machine: Machine,
+    versions: Mapping[str, str],
+    *,
+    recipes: Sequence[Recipe],
 ) -> Offer:
     """Return the methods that may be tried, and why.
 
@@ -76,10 +82,14 @@ def offered_methods(
         gpus = read_accelerators().nvidia.value or ()
         n_bytes = next((gpu.memory_bytes.value for gpu in gpus), None)
     trainer = Trainer(device=trains_on, memory_bytes=n_bytes, versions=versions)
-    return offer(config.trainings, trainer, source.architecture.parameters)
+    known = tuple(filter(None, dict.fromkeys(recipe.quantiser for recipe in recipes)))
+    rounding = Rounding(known=known, reproduced=tuple(filter(has_grid, known)))
+    return offer(config.trainings, trainer, source.architecture.parameters, rounding)
 
 
-def offered_space(config: RunConfig, offered: Offer, *, epochs: float) -> SearchSpace:
+def offered_space(
+    config: RunConfig, offered: Offer, depths: DepthOffer, *, epochs: float
+) -> SearchSpace:
     """Return the adapter configs that may be tried; ``epochs`` is how long each is trained."""
     asked = config.trainings
     return SearchSpace(
@@ -88,6 +98,8 @@ def offered_space(config: RunConfig, offered: Offer, *, epochs: float) -> Search
         epochs=(epochs,),
         target_modules=asked.target_modules,
         merge_bases=asked.merge_bases,
+        quantisers=offered.quantisers,
+        layers=(None, *depths.layers),
         seed=config.seed,
         rslora=asked.rslora,
         double_quant=asked.double_quant,

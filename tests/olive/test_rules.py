@@ -119,6 +119,7 @@ _SHOWS: dict[tuple[Family, str], tuple[tuple[str, ...], str]] = {
     (Family.BUILD, "int4_block_size"): (("passes.make.precision=int4",), "64"),
     (Family.BUILD, "int4_accuracy_level"): (("passes.make.precision=int4",), "1"),
     (Family.BUILD, "int4_algo_config"): (("passes.make.precision=int4",), "k_quant"),
+    (Family.BUILD, "int4_is_symmetric"): (("passes.make.precision=int4",), "false"),
     (Family.BUILD, "enable_cuda_graph"): ((), "true"),
     (Family.CONVERT, "torch_dtype"): (("passes.make=null",), "float16"),
     (Family.EXPORT, "precision"): ((), "int8"),

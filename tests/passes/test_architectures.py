@@ -25,6 +25,7 @@ def test_the_architecture_is_read_without_loading_weights(tmp_path: Path) -> Non
         tied_embeddings=True,
         context_length=512,
         parameters=300 * 64 + 64,
+        input_widths=(64,),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +21,7 @@ pytest.importorskip("onnx_ir", reason="extra 'cpu' is not installed")
 
 import torch
 
-from autotune.candidate import Algorithm, Precision, Recipe
+from autotune.candidate import Algorithm, Embedding, Head, Precision, Recipe
 from autotune.errors import BuildError
 from autotune.passes import BuildPass, OtherPython
 from autotune.plain import to_plain
@@ -47,6 +47,10 @@ MIXED = replace(INT4, algorithm=Algorithm.K_QUANT_MIXED)
 INT8 = Recipe(provider="cpu", precision=Precision.INT8, block_size=32, accuracy_level=4)
 FP32 = Recipe(provider="cpu", precision=Precision.FP32)
 WEBGPU = replace(INT4, provider="webgpu", activations=Precision.FP32)
+# Between them every option of weights, once.
+ASYMMETRIC = replace(INT4, symmetric=False, head=Head.INT8, embedding=Embedding.INT4)
+CHEAPLY_MIXED = replace(INT4, algorithm=Algorithm.RTN, mixed=True, symmetric=False, head=Head.INT8)
+FLOAT_HEAD = replace(INT8, algorithm=Algorithm.K_QUANT, head=Head.FLOAT)
 RECIPES = (
     FP32,
     INT8,
@@ -57,6 +61,9 @@ RECIPES = (
     replace(INT4, algorithm=Algorithm.RTN),
     replace(INT4, accuracy_level=1),
     replace(FP32, prune_lm_head=False),
+    ASYMMETRIC,
+    CHEAPLY_MIXED,
+    FLOAT_HEAD,
 )
 ROUNDED = (
     INT4,
@@ -153,6 +160,33 @@ def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:
     assert sum(products.values()) == 11
 
 
+@pytest.mark.parametrize(
+    ("recipe", "body", "zero_points", "head", "embedding"),
+    [
+        (FP32, {}, 0, "float", "shared"),
+        (INT8, {"8/32/4": 10}, 0, "int8", "float"),
+        (INT4, {"4/32/4": 10}, 0, "int4", "shared"),
+        (MIXED, {"4/32/4": 8, "8/32/4": 2}, 11, "int8", "shared"),
+        (ASYMMETRIC, {"4/32/4": 10}, 11, "int8", "int4"),
+        (CHEAPLY_MIXED, {"4/32/4": 8, "8/32/4": 2}, 11, "int8", "shared"),
+        (FLOAT_HEAD, {"8/32/4": 10}, 10, "float", "shared"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Recipe) else "",
+)
+def test_zero_points_head_and_embedding_are_what_the_recipe_makes_them(
+    *,
+    built: Built,
+    recipe: Recipe,
+    body: dict[str, int],
+    zero_points: int,
+    head: str,
+    embedding: str,
+) -> None:
+    attributes = built[recipe.name][1]["attributes"]
+    assert (attributes["body"], attributes["zero_points"]) == (body, zero_points)
+    assert (attributes["head"], attributes["embedding"]) == (head, embedding)
+
+
 def test_a_head_that_is_not_pruned_is_read_back_as_such(built: Built) -> None:
     assert not built[replace(FP32, prune_lm_head=False).name][1]["attributes"]["prunes_head"]
 
@@ -171,10 +205,10 @@ def for_webgpu(
 def test_activations_are_what_the_recipe_says(for_webgpu: dict[str, Any]) -> None:
     assert for_webgpu["attributes"]["activations"] == "FLOAT"
     assert "not supported in this build" in for_webgpu["proof"]["not_run"]
-    graph.check_attributes(for_webgpu["attributes"], WEBGPU)
+    graph.check_attributes(for_webgpu["attributes"], WEBGPU, tied=True)
     usual = for_webgpu["attributes"] | {"activations": "FLOAT16"}
     with pytest.raises(BuildError, match="should compute in FLOAT, the graph computes in FLOAT16"):
-        graph.check_attributes(usual, WEBGPU)
+        graph.check_attributes(usual, WEBGPU, tied=True)
 
 
 def test_a_build_depends_on_the_versions_of_its_prover_and_not_on_the_place() -> None:
@@ -193,12 +227,27 @@ def test_every_graph_ran_and_agrees_with_its_model(built: Built, recipe: Recipe)
     folder, facts = built[recipe.name]
     assert facts["proof"]["device"] == "CPU"
     assert proof.LEAST_CORRELATION[recipe.precision] <= facts["proof"]["correlation"] <= 1
+    assert facts["proof"]["least"] == (
+        proof.LEAST_ON_GRID if recipe.block_size else proof.LEAST_CORRELATION[recipe.precision]
+    )
     assert facts["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
     assert {"genai_config.json", "model.onnx", "tokenizer.json"} <= facts["files"].keys()
 
 
 def test_an_unquantised_graph_is_exact(built: Built) -> None:
     assert built[FP32.name][1]["proof"]["largest_difference"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    "recipe", [r for r in RECIPES if r.block_size], ids=lambda recipe: recipe.name
+)
+def test_a_graph_of_rounded_weights_is_nearly_exact_on_its_own_grid(
+    built: Built, recipe: Recipe
+) -> None:
+    found = built[recipe.name][1]["proof"]["on_grid"]
+    assert found["correlation"] > (0.9999 if recipe.accuracy_level == 1 else 0.99)
+    assert found["error"] < (0.15 if recipe.precision is Precision.INT4 else 0.01)
+    assert found["astray"] < 0.01
 
 
 @pytest.mark.parametrize("recipe", [FP32, INT8, INT4, MIXED], ids=lambda recipe: recipe.name)
@@ -208,6 +257,52 @@ def test_a_graph_with_the_weights_of_another_model_is_caught(
     # The same layers with other weights: all that a shuffled or stale graph would be.
     other = make_tiny_model(tmp_path / "other", seed=1)
     with pytest.raises(BuildError, match="disagrees"):
+        proof.prove(recipe, model=other, built=built[recipe.name][0])
+
+
+def _changed(model: Path, out: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """Copy ``model`` with other weights."""
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415 - imports torch
+
+    shutil.copytree(model, out)
+    weights = load_file(out / "model.safetensors")
+    change(weights)
+    save_file(weights, out / "model.safetensors", {"format": "pt"})
+    return out
+
+
+def _exchange_layers(weights: dict[str, Any]) -> None:
+    for name in [name for name in weights if ".layers.0." in name]:
+        other = name.replace(".layers.0.", ".layers.1.")
+        weights[name], weights[other] = weights[other], weights[name]
+
+
+def _stretch_one(weights: dict[str, Any]) -> None:
+    weights["model.layers.1.mlp.down_proj.weight"] *= 1.2
+
+
+@pytest.mark.parametrize("recipe", [INT4, ASYMMETRIC], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_exchange_layers, "disagrees with its model with the same weights"),
+        (
+            _stretch_one,
+            "no rounding of its model's: [1-9][0-9].*% of a matrix lie further",
+        ),
+    ],
+)
+def test_a_fault_that_coarse_rounding_would_hide_is_caught(
+    *,
+    built: Built,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    recipe: Recipe,
+    change: Callable[[dict[str, Any]], None],
+    words: str,
+) -> None:
+    other = _changed(tiny_model_dir, tmp_path / "other", change)
+    with pytest.raises(BuildError, match=words):
         proof.prove(recipe, model=other, built=built[recipe.name][0])
 
 
@@ -234,13 +329,19 @@ def test_a_graph_that_does_not_load_is_caught(
         (INT4, FP32),
         (FP32, INT4),
         (FP32, replace(FP32, prune_lm_head=False)),
+        (INT4, replace(INT4, symmetric=False)),
+        (INT4, replace(INT4, mixed=True)),
+        (INT4, replace(INT4, head=Head.INT8)),
+        (INT4, replace(INT4, embedding=Embedding.INT4)),
+        (FLOAT_HEAD, replace(FLOAT_HEAD, head=None)),
+        (ASYMMETRIC, replace(ASYMMETRIC, embedding=Embedding.FLOAT)),
     ],
     ids=lambda recipe: recipe.name,
 )
 def test_a_graph_of_another_recipe_is_caught(built: Built, made: Recipe, asked: Recipe) -> None:
     attributes = graph.read_attributes(built[made.name][0])
     with pytest.raises(BuildError):
-        graph.check_attributes(attributes, asked)
+        graph.check_attributes(attributes, asked, tied=True)
 
 
 def test_a_refused_recipe_is_not_built(
@@ -262,6 +363,16 @@ def test_options_have_the_names_that_the_builder_reads() -> None:
         "algo_config=k_quant_mixed",
     ]
     assert building.builder_options(FP32) == ["prune_lm_head=true"]
+    assert building.builder_options(CHEAPLY_MIXED)[3:] == [
+        "algo_config=rtn",
+        "is_symmetric=false",
+        "matmul_mixed_precision=last_matmul:int8,mixed_layers:int8",
+    ]
+    assert building.builder_options(ASYMMETRIC)[-2:] == [
+        "shared_embeddings=false",
+        "op_types_to_quantize=MatMul/Gather",
+    ]
+    assert building.builder_options(FLOAT_HEAD)[-1] == "nodes_to_exclude=/lm_head/MatMul"
 
 
 def test_the_child_imports_nothing_of_autotune_and_no_torch(built: Built, tmp_path: Path) -> None:

@@ -161,6 +161,20 @@ def test_a_method_that_a_user_asks_for_is_trained_once_whatever_rounding_costs()
     assert any(a.quantiser == "int8-b32" for a in _trained(run) if a.name in full)
 
 
+def test_a_quantiser_that_a_user_asks_for_is_not_dropped_for_its_damage() -> None:
+    space = SearchSpace(methods=("lora", "qat-lora"), quantisers=("int4-b32",))
+    given: dict[str, Any] = {"recipes": (INT4_B32, INT8), "space": space}
+    assert _run("latency<=100ms", **given).planner.census()[INT4_B32.name].state is (
+        CensusState.DOMINATED
+    )
+    asked = _run("latency<=100ms", asks_quantiser=True, **given)
+    entry = asked.planner.census()[INT4_B32.name]
+    assert (entry.state, entry.reason) == (
+        *(CensusState.KEPT, "int4-b32 in the training loop was asked for"),
+    )
+    assert any(adapter.quantiser for adapter in _trained(asked))
+
+
 def test_the_first_config_of_a_lever_is_the_best_so_far() -> None:
     run = _run("latency<=60ms", "size<=100MB", recipes=(INT4_B128, INT4_B32, INT8))
     trained = _trained(run)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.candidate import AdapterConfig
@@ -31,6 +31,7 @@ def test_every_draw_lies_in_the_space_and_survives_the_way_to_parameters_and_bac
     assert space.draw(seed) == config
 
 
+@settings(deadline=None)  # the first one imports optuna
 @given(st.integers(min_value=0, max_value=2**32 - 1))
 def test_a_trial_with_the_parameters_of_a_config_suggests_that_config(seed: int) -> None:
     from optuna.trial import FixedTrial  # noqa: PLC0415 - heavy

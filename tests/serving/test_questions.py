@@ -63,7 +63,8 @@ def test_a_choice_needs_different_options(deploy: Deploy, options: list[str]) ->
 
 def test_a_conversation_is_asked_in_the_words_of_the_chat(deploy: Deploy, tmp_path: Path) -> None:
     folder = tmp_path / "chat"
-    shutil.copytree(deploy("generation", around=("<user>", "<end><assistant>")), folder)
+    kind = "<system>Be kind.<end>"
+    shutil.copytree(deploy("generation", around=(f"{kind}<user>", "<end><assistant>")), folder)
     (folder / "SHA256SUMS").unlink()
     (folder / "chat_template.jinja").write_text(
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}<end>{% endfor %}<assistant>"
@@ -71,9 +72,10 @@ def test_a_conversation_is_asked_in_the_words_of_the_chat(deploy: Deploy, tmp_pa
     chat = open_model(folder)
     user, past = Message(role="user", content="dark"), Message(role="assistant", content="fear")
     filled = "<user>### Text: dark\n### Tone:<end><assistant>"
-    assert chat.turn([user]).prompt == filled
+    assert chat.turn([user]).prompt == kind + filled
+    assert chat.turn([user, past, user]).prompt == f"{kind}{filled}fear<end>{filled}"
     told = chat.turn([Message(role="system", content="Be brief."), user, past, user])
-    assert told.prompt == f"<system>Be brief.<end><user>dark<end><assistant>fear<end>{filled}"
+    assert told.prompt == f"<system>Be brief.<end>{filled}fear<end>{filled}"
     with pytest.raises(QuestionError, match="ends with what the user says, got 'assistant'"):
         chat.turn([user, past])
 

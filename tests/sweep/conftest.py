@@ -20,9 +20,10 @@ from autotune.cli import main
 from autotune.config import Bounds, resolve_config
 from autotune.list_flags import read_space
 from autotune.passes import ArtifactStore
+from autotune.recipe_choice import choose_recipes
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
-from autotune.sweep_plan import SweepPlan, SweepRequest, choose_recipes
+from autotune.sweep_plan import SweepPlan, SweepRequest
 from autotune.targets import LocalExecutor
 
 RECIPES = ("cpu-fp32", "cpu-int4-b32")
@@ -187,7 +188,7 @@ def prepared(at_home: Path) -> Iterator[Prepared]:
     store = ArtifactStore()
     with LocalExecutor() as executor:
         session = prepare(config, executor=executor, store=store, log_dir=at_home)
-        recipes = choose_recipes(session.settings.recipes, (), RECIPES)
+        recipes = choose_recipes(session.recipe_offer, RECIPES)
         plan = SweepPlan(instance="model rows", space=space, recipes=recipes)
         bench = session.bench(store=store, executor=executor, log_dir=at_home)
         bench = replace(bench, rungs=plan.rungs, census_rows=len(bench.validation.rows))

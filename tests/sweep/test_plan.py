@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from autotune.candidate import AdapterConfig, Algorithm, Precision, Recipe
 from autotune.errors import UsageError
-from autotune.list_flags import read_names, read_space
+from autotune.list_flags import read_space
 from autotune.search import SearchSpace
-from autotune.sweep_plan import Key, Place, Row, SweepPlan, choose_recipes
-from autotune.targets import Refusal
+from autotune.sweep_plan import Key, Place, Row, SweepPlan
 
 FP32 = Recipe(provider="cpu", precision=Precision.FP32)
 INT4 = Recipe(
@@ -23,7 +22,6 @@ INT4 = Recipe(
     algorithm=Algorithm.DEFAULT,
     accuracy_level=4,
 )
-FP16 = Recipe(provider="cpu", precision=Precision.FP16)
 FLAGS = {
     "methods": "lora,qlora",
     "learning_rates": "3e-4, 1e-3",
@@ -67,8 +65,10 @@ def test_a_single_learning_rate_is_no_range() -> None:
         ({"ranks": "0"}, "--ranks are whole numbers of at least 1"),
         ({"ranks": "8,8"}, "--ranks has a value twice"),
         ({"methods": "Lora"}, "--methods has no 'Lora' .* did you mean 'lora'"),
-        ({"methods": "dora"}, r"--methods has no 'dora' \(known: lora, qlora\)"),
+        ({"methods": "dora"}, r"--methods has no 'dora' \(known: lora, qlora, qat-lora\)"),
         ({"merge_bases": "nf4"}, "--merge-bases has no 'nf4'"),
+        ({"methods": "qat-lora"}, "'qat-lora' needs quantisers"),
+        ({"quantisers": "int4-b32"}, "no other method has any"),
     ],
 )
 def test_a_list_that_cannot_be_meant_is_refused(changes: dict[str, str], words: str) -> None:
@@ -80,28 +80,6 @@ def test_a_list_that_cannot_be_meant_is_refused(changes: dict[str, str], words: 
 def test_a_training_has_a_length(epochs: float) -> None:
     with pytest.raises(UsageError, match="--epochs must be finite and greater than zero"):
         read_space(**FLAGS, epochs=epochs, seed=0)
-
-
-def test_recipes_are_chosen_by_name_in_the_order_named() -> None:
-    assert choose_recipes((INT4, FP32), (), ("cpu-fp32", "cpu-int4-b32")) == (FP32, INT4)
-    assert choose_recipes((INT4, FP32), (), ()) == (INT4, FP32)
-    assert read_names("--recipes", " cpu-fp32 ,x") == ("cpu-fp32", "x")
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("cpu-int4-b23", "no recipe 'cpu-int4-b23' .* did you mean 'cpu-int4-b32'"),
-        ("zz", r"no recipe 'zz' here \(known: cpu-int4-b32, cpu-fp32\)"),
-        ("cpu-fp16", "'cpu-fp16' is not built: it fails; leave it out"),
-    ],
-)
-def test_an_unknown_recipe_is_refused_with_near_ones_and_a_refused_one_with_its_reason(
-    name: str, words: str
-) -> None:
-    refusals = [Refusal(recipe=FP16, reason="it fails", source="tried")]
-    with pytest.raises(UsageError, match=words):
-        choose_recipes((INT4, FP32), refusals, ("cpu-fp32", name))
 
 
 def row(plan: SweepPlan, place: Place, status: str = "measured") -> dict[Key, Row]:

@@ -197,15 +197,13 @@ BUILD_RULES = (
         verdict=_HONOURED,
         says="how weights are rounded",
         kind=Kind.TEXT,
-        allowed=("default", "rtn", "k_quant", "k_quant_mixed"),
+        allowed=("default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed"),
     ),
     Rule(
         field="int4_is_symmetric",
         verdict=_HONOURED,
-        says="as here",
+        says="whether blocks store where their zero is",
         kind=Kind.FLAG,
-        allowed=(True,),
-        otherwise="weights are rounded symmetrically; leave it out",
     ),
     Rule(
         field="int4_op_types_to_quantize",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotune.candidate import PARTS, AdapterConfig, Algorithm, Precision, Schedule
+from autotune.candidate import PARTS, AdapterConfig, Algorithm, Head, Precision, Schedule
 from autotune.chain import BuildChoice, Chain, FixedTraining
 from autotune.errors import UsageError
 
@@ -38,6 +38,7 @@ _SCHEDULES: Mapping[str, Schedule] = {
     "linear": "linear",
 }
 _DTYPES = {"float32": Precision.FP32, "float16": Precision.FP16, "bfloat16": Precision.BF16}
+_LAST = "_last"  # of the builder's algorithms that keep eight bits for the head
 _TRAINED = (Family.LORA, Family.QLORA)
 _BUILT = (Family.CONVERT, Family.EXPORT, Family.BUILD)
 _ORDER = (*_TRAINED, Family.MERGE, *_BUILT)
@@ -177,11 +178,14 @@ def _build(parts: Sequence[Part]) -> BuildChoice | None:
             raise UsageError(f"{parts[0].place} needs a precision: fp32, fp16, bf16, int8 or int4.")
         return BuildChoice(precision=_DTYPES[given[0]] if given else Precision.FP32)
     part = named[0]
-    algorithm = part.get("int4_algo_config")
+    algorithm = part.get("int4_algo_config") or ""
+    rounding = algorithm.removesuffix(_LAST)
     return BuildChoice(
         precision=Precision(part.get("precision")),
         block_size=part.get("int4_block_size"),
-        algorithm=Algorithm(algorithm) if algorithm else None,
+        algorithm=Algorithm(rounding) if rounding else None,
         accuracy_level=part.get("int4_accuracy_level"),
+        head=Head.INT8 if algorithm.endswith(_LAST) else None,
+        symmetric=part.get("int4_is_symmetric") is not False,
         cuda_graph=bool(part.get("enable_cuda_graph", False)),
     )

@@ -52,7 +52,7 @@ def make_app(
 
     Args:
         model: to ask.
-        engine: that has loaded it; closed with the application.
+        engine: that has loaded it.
         name: that clients ask for.
         hosts: names of this machine that are served, all if empty. A page in a browser may
             give this machine a name of its own, to read what it serves.
@@ -64,12 +64,6 @@ def make_app(
 
     served = _Served(model=model, engine=engine, name=name, tell=tell)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        del app
-        yield
-        await engine.close()
-
     def route(path: str, handler: Handler, method: str) -> Route:
         return Route(path, _guarded(handler, hosts), methods=[method])
 
@@ -80,8 +74,7 @@ def make_app(
             route("/v1/completions", served.completions, "POST"),
             route("/v1/chat/completions", served.chat, "POST"),
         ],
-        exception_handlers={HTTPException: _not_found},
-        lifespan=lifespan,
+        exception_handlers={HTTPException: _not_found, Exception: _failed},
     )
 
 
@@ -119,6 +112,13 @@ async def _not_found(request: Request, error: Exception) -> Response:
     paths = "/v1/models, /v1/completions and /v1/chat/completions"
     why = f"{request.method} {request.url.path} is not served; {paths} are."
     return _json(ApiError(why, status=status).body, status=status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """Answer where something of ours is wrong; the server prints the traceback."""
+    del request
+    why = f"The server failed ({type(error).__name__}); what it printed says more."
+    return _json(ApiError(why, kind="server_error").body, status=500)
 
 
 class _ClientGoneError(Exception):

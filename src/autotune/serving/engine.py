@@ -109,7 +109,7 @@ class Engine:
         self._turn = asyncio.Lock()  # serves in the order of arrival
         self._numbers = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the engine
+        self._log: IO[bytes] | None = None
 
     async def start(self) -> LoadedModel:
         """Load the model.
@@ -121,6 +121,7 @@ class Engine:
             WorkerError: the process died.
         """
         path = Path(str(self._place.interpreter or sys.executable))
+        self._log = self._log or tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         try:
             # -P keeps the folder of the script off sys.path; a session of its own keeps
             # Ctrl-C for the parent, whose end closes the pipe and so ends the child.
@@ -234,6 +235,8 @@ class Engine:
 
     def _last_words(self) -> str:
         """Return the last line that the process printed, if any."""
+        if self._log is None:
+            return ""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
@@ -250,7 +253,9 @@ class Engine:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
 
 def _how(code: int) -> str:

@@ -94,6 +94,14 @@ class Conversation:
         """
         return self.template.prompt(messages).removeprefix(self.begin)
 
+    def opening(self) -> str:
+        """Return the text before what a user says first, where nothing was said to the system.
+
+        Raises:
+            DataError: the template changes what is said.
+        """
+        return self.template.around()[0].removeprefix(self.begin)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
@@ -150,8 +158,16 @@ class ServedModel:
         alone = ask_text(task, said, options=options)
         if len(messages) == 1:  # as it was tuned and measured
             return alone
-        turns = (*messages[:-1], Message(role="user", content=_filled(task, said)))
-        return replace(alone, prompt=self.conversation.prompt(turns))
+        turns = [
+            replace(one, content=_filled(task, one.content)) if one.role == "user" else one
+            for one in messages
+        ]
+        prompt = self.conversation.prompt(turns)
+        opening = self.conversation.opening()
+        if turns[0].role == "user" and prompt.startswith(opening):
+            # With the system turn that all training rows had, which the task's own text brings.
+            prompt = _opening(task) + prompt[len(opening) :]
+        return replace(alone, prompt=prompt)
 
     def _refuse_system(self, messages: Sequence[Message]) -> None:
         for one in messages:
@@ -161,6 +177,12 @@ class ServedModel:
                     f" {one.role!r} would be ignored, got {one.content[:60]!r}; leave it out.",
                     parameter="messages",
                 )
+
+
+def _opening(task: ShippedTask) -> str:
+    """Return the chat's words before the first question, as the model was tuned."""
+    lead = Template.parse(task.template, escapes=False).literals[0].lstrip()
+    return task.prompt[0].removesuffix(lead)
 
 
 def _filled(task: ShippedTask, text: str) -> str:

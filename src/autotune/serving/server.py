@@ -20,7 +20,7 @@ from autotune.reports import ModelDescription
 from autotune.units import format_quantity
 
 from .app import make_app
-from .engine import Engine
+from .engine import Engine, LoadedModel
 from .served_model import ServedModel, open_model
 
 __all__ = ["serve"]
@@ -84,10 +84,26 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 async def _serve(model: ServedModel, listener: socket.socket, *, name: str, host: str) -> None:
+    engine = Engine(model.place)
+    try:
+        loaded = await engine.start()
+        await _answer(model, engine, loaded, listener, name=name, host=host)
+    finally:
+        await engine.close()
+
+
+async def _answer(
+    model: ServedModel,
+    engine: Engine,
+    loaded: LoadedModel,
+    listener: socket.socket,
+    *,
+    name: str,
+    host: str,
+) -> None:
+    """Answer requests until a signal comes."""
     import uvicorn  # noqa: PLC0415 - an extra
 
-    engine = Engine(model.place)
-    loaded = await engine.start()
     is_local = _is_local(host)
     app = make_app(
         model,
@@ -96,7 +112,7 @@ async def _serve(model: ServedModel, listener: socket.socket, *, name: str, host
         hosts=dict.fromkeys((*_LOCAL_NAMES, host)) if is_local else (),
         tell=lambda line: typer.echo(line, err=True),
     )
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
     port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     for line in _opening(model, name=name, url=f"http://{shown}:{port}/v1"):
@@ -107,10 +123,7 @@ async def _serve(model: ServedModel, listener: socket.socket, *, name: str, host
             f"warning: whoever reaches {host} can use the model; there is neither key nor TLS.",
             err=True,
         )
-    try:
-        await uvicorn.Server(config).serve(sockets=[listener])
-    finally:
-        await engine.close()
+    await uvicorn.Server(config).serve(sockets=[listener])
 
 
 def _is_local(host: str) -> bool:
