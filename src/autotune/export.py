@@ -132,7 +132,7 @@ def _about(
     """
     if report.chosen is not None and report.chosen.name == candidate.name:
         return report
-    untrained = Candidate(adapter=None, fraction=0, recipe=candidate.recipe)
+    untrained = _baseline(candidate, events)
     bounds = session.config.constraints
     shown: dict[str, ReportedModel] = {
         model.name: model for model in search_models((candidate, untrained), events, bounds)
@@ -145,3 +145,11 @@ def _about(
         constraints=chosen.bounds,
         baseline=shown[untrained.name] if candidate.adapter is not None else None,
     )
+
+
+def _baseline(candidate: Candidate, events: list[Event]) -> Candidate:
+    """Return the untrained model to compare with: the whole one where the run measured it."""
+    whole = replace(candidate.recipe, layers=None)
+    measured = {name for event in events for name in event.outcome.measurements}
+    found = Candidate(adapter=None, fraction=0, recipe=whole)
+    return found if found.name in measured else replace(found, recipe=candidate.recipe)
