@@ -59,8 +59,7 @@ def _of_name(offer: RecipeOffer, name: str) -> list[Recipe]:
     try:
         recipe = read_recipe(name)
     except UsageError as error:
-        near = difflib.get_close_matches(name.lower(), known, n=2)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "use some of these."
+        hint = _nearest(name, known) or "use some of these."
         raise UsageError(
             f"There is no recipe {name!r} here (known: {', '.join(known)}); {hint} {error}"
         ) from None
@@ -71,5 +70,12 @@ def _of_name(offer: RecipeOffer, name: str) -> list[Recipe]:
             f" {', '.join(providers) or 'none'}; name one of these with --target."
         )
     if (refusal_found := check_recipe(recipe, offer.architecture)) is not None:
-        raise UsageError(f"Recipe {name!r} is not built: {refusal_found.reason}; leave it out.")
+        hint = _nearest(name, known) or "leave it out."
+        raise UsageError(f"Recipe {name!r} is not built: {refusal_found.reason}; {hint}")
     return [recipe]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Return a question after the names that this one may be a slip of, or nothing."""
+    near = difflib.get_close_matches(name.lower(), known, n=2)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
