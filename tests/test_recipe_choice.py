@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autotune.candidate import read_recipe
@@ -39,10 +41,17 @@ def test_what_is_not_proposed_can_be_asked_for_by_name() -> None:
     assert choose_recipes(OFFER, (name, "cpu-fp32")) == (read_recipe(name), FP32)
 
 
+def test_of_what_another_machine_measured_nothing_else_can_be_asked_for() -> None:
+    closed = replace(OFFER, is_closed=True)
+    assert choose_recipes(closed, ("cpu-int4-*",)) == (INT4,)
+    with pytest.raises(UsageError, match="No recipe here has a name like 'cpu-int4-b128'"):
+        choose_recipes(closed, ("cpu-int4-b128",))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("cpu-int4-b23", "'cpu-int4-b23' is not built: block_size is one of 16, 32"),
+        ("cpu-int4-b23", "'cpu-int4-b23' is not built: block_size .* did you mean 'cpu-int4-b32'"),
         ("cpu-int4-32", "no recipe 'cpu-int4-32' .* did you mean 'cpu-int4-b32'"),
         ("zz", r"no recipe 'zz' here \(known: cpu-int4-b32, cpu-fp32\)"),
         ("cpu-fp16", "'cpu-fp16' is not built: it fails; leave it out"),

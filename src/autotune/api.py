@@ -19,7 +19,7 @@ from autotune.candidate import AdapterConfig, Method, Recipe
 from autotune.config import Bounds, resolve_config
 from autotune.errors import UsageError
 from autotune.kinds import Kind
-from autotune.list_flags import read_layers, read_trainings
+from autotune.list_flags import read_layers, read_names, read_trainings
 from autotune.reports import (
     EventLog,
     Metric,
@@ -227,6 +227,7 @@ def tune(
     budget: str | None = None,
     trials: int | None = None,
     sampler: str = "tpe",
+    recipes: Sequence[str] = (),
     methods: Sequence[Method] = (),
     quantisers: Sequence[str] = (),
     layers: Sequence[int] | None = None,
@@ -256,6 +257,7 @@ def tune(
         budget: wall time with unit; None is 12 min for the demo and 1 h for your data.
         trials: trained models scored at most.
         sampler: Optuna sampler by name.
+        recipes: ways of building by name or pattern; none takes those worth trying.
         methods: ways of training; none takes those that help.
         quantisers: in the training loop with qat-lora; none takes those of the recipes.
         layers: decoder layers to keep beside the whole model; an empty list leaves none out,
@@ -274,24 +276,28 @@ def tune(
     """
     columns = ",".join(options) or None
     ways, grids = _joined("methods", methods), _joined("quantisers", quantisers)
+    builds = _joined("recipes", recipes)
     depths = None if layers is None else ",".join(map(str, layers)) or "all"
+    asked = TaskFlags(options=columns, metric=metric, extract=extract, chat=chat, truncate=truncate)
+    places = {
+        "target_report": _name(target_report),
+        "model": _name(model),
+        "data": _name(data),
+        "validation_data": _name(validation_data),
+        "test_data": _name(test_data),
+    }
     config = resolve_config(
+        **places,
         target=target,
-        target_report=_name(target_report),
-        model=_name(model),
-        data=_name(data),
         template=template,
         kind=task,
-        task=TaskFlags(
-            options=columns, metric=metric, extract=extract, chat=chat, truncate=truncate
-        ),
-        validation_data=_name(validation_data),
-        test_data=_name(test_data),
+        task=asked,
         bounds=Bounds(general=_listed("constraints", constraints)),
         budget=budget,
         trials=trials,
         sampler=sampler,
         trainings=read_trainings(methods=ways, quantisers=grids),
+        recipes=() if builds is None else read_names("--recipes", builds),
         layers=read_layers(depths),
         seed=seed,
         trust_remote_code=trust_remote_code,
@@ -300,9 +306,7 @@ def tune(
 
     flags = {
         "target": target if target != "auto" else None,
-        "target_report": _name(target_report),
-        "model": _name(model),
-        "data": _name(data),
+        **places,
         "template": template,
         "task": task,
         "options": columns,
@@ -310,12 +314,11 @@ def tune(
         "extract": extract,
         "chat": chat,
         "truncate": truncate,
-        "validation_data": _name(validation_data),
-        "test_data": _name(test_data),
         "constraint": list(constraints),
         "budget": budget,
         "trials": trials,
         "sampler": sampler if sampler != "tpe" else None,
+        "recipes": builds,
         "methods": ways,
         "quantisers": grids,
         "layers": depths,

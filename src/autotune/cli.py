@@ -24,6 +24,20 @@ from autotune.cli_reports import add_commands
 from autotune.cli_runs import QUICK, add_runs, quick_app
 from autotune.cli_sweep import add_sweep
 from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
+from autotune.cli_training import (
+    ClipNorm,
+    DoubleQuant,
+    Epochs,
+    Layers,
+    MergeBases,
+    Methods,
+    Quantisers,
+    Recipes,
+    Rslora,
+    Schedule,
+    Steps,
+    TargetModules,
+)
 from autotune.cli_try import add_try
 from autotune.errors import AutotuneError, UsageError
 from autotune.settings import Settings, flags_of, read_settings
@@ -42,7 +56,6 @@ app = typer.Typer(
 _BOUNDS = "Bounds (units are required: 50ms, 1.5s, 4GB, 4GiB, 0.9 or 90%)"
 _DATA = "Model and data"
 _RUN = "Run"
-_TRAINING = "Training"
 _FAILED = 4
 _MOST_SEED = 2**32 - 1  # a training packs it with the step into torch's 64 bits
 
@@ -148,84 +161,18 @@ def tune(  # the flags of DESIGN.md, one argument each
     sampler: Annotated[
         str, typer.Option(help="tpe, nsgaii, gp, random or grid.", rich_help_panel=_RUN)
     ] = "tpe",
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="lora, qlora, qat-lora (rounds weights while training), or several."
-            "  [default: those that help; --dry-run says why]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    quantisers: Annotated[
-        str | None,
-        typer.Option(
-            help="Of qat-lora: what rounds them, int4-b32, ...  [default: as the recipes do]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            help="Decoder layers to keep beside the whole model, 25,20; all leaves none out."
-            "  [default: fewer where a bound needs it]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    merge_bases: Annotated[
-        str | None,
-        typer.Option(
-            help="Of qlora: full, dequantized (what its training saw) or both."
-            "  [default: dequantized]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    target_modules: Annotated[
-        str | None,
-        typer.Option(
-            help="What gets an adapter: all-linear, attention, mlp, or names joined by +"
-            " (q_proj+v_proj); more than one to try.  [default: all-linear]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    epochs: Annotated[
-        float | None,
-        typer.Option(
-            help="Passes over the data of a whole training.  [default: what the budget allows,"
-            " 3 at most]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Optimiser steps of a whole training, in the place of --epochs.",
-            min=1,
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    schedule: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the learning rate: cosine, linear or constant.  [default: cosine]",
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    clip_norm: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest norm of the gradients, 0 for any.  [default: 1]",
-            min=0,
-            rich_help_panel=_TRAINING,
-        ),
-    ] = None,
-    rslora: Annotated[
-        bool,
-        typer.Option("--rslora", help="Scale by alpha / sqrt(rank).", rich_help_panel=_TRAINING),
-    ] = False,
-    double_quant: Annotated[
-        bool,
-        typer.Option(help="Of qlora: round the scales too.", rich_help_panel=_TRAINING),
-    ] = True,
+    methods: Methods = None,
+    quantisers: Quantisers = None,
+    recipes: Recipes = None,
+    layers: Layers = None,
+    merge_bases: MergeBases = None,
+    target_modules: TargetModules = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    schedule: Schedule = None,
+    clip_norm: ClipNorm = None,
+    rslora: Rslora = False,
+    double_quant: DoubleQuant = True,
     on: Annotated[
         str | None,
         typer.Option(help="Run as a job there: azureml:COMPUTE.", rich_help_panel=_RUN),
@@ -266,15 +213,11 @@ def tune(  # the flags of DESIGN.md, one argument each
     130 interrupted.
     """
     del version, debug
-    settings = context.obj if isinstance(context.obj, Settings) else Settings()
-    if context.invoked_subcommand in (None, "config") and settings.problem is not None:
-        raise settings.problem
+    settings = _settings_for(context)
     if context.invoked_subcommand is not None:
-        if context.invoked_subcommand != "config":
-            _refuse_flags_before(context.invoked_subcommand, context)
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
-    from autotune.list_flags import read_layers, read_trainings  # noqa: PLC0415 - same
+    from autotune.list_flags import read_layers, read_names, read_trainings  # noqa: PLC0415 - same
     from autotune.task_flags import TaskFlags  # noqa: PLC0415 - startup time
 
     maxima = {
@@ -302,6 +245,7 @@ def tune(  # the flags of DESIGN.md, one argument each
         seed=seed,
         trust_remote_code=trust_remote_code,
         target_report=target_report,
+        recipes=() if recipes is None else read_names("--recipes", recipes),
         layers=read_layers(layers),
         trainings=read_trainings(
             methods=methods,
@@ -323,6 +267,22 @@ def tune(  # the flags of DESIGN.md, one argument each
     if on is not None:
         run = partial(run_flags_elsewhere, on=on)
     raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
+
+
+def _settings_for(context: typer.Context) -> Settings:
+    """Return what was set outside of the command line, once the command may go on with it.
+
+    Raises:
+        UsageError: settings that cannot be used, or flags of a run before another command.
+    """
+    settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    command = context.invoked_subcommand
+    if command in (None, "config"):
+        if settings.problem is not None:
+            raise settings.problem
+    else:
+        _refuse_flags_before(command, context)
+    return settings
 
 
 def _words_of_settings(context: typer.Context, settings: Settings) -> list[str]:

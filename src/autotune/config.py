@@ -111,6 +111,8 @@ class RunConfig:
         seed: of splits, training and search.
         sampler: Optuna sampler by name.
         trainings: which ways of training may be tried.
+        recipes: names, or patterns of them, of the ways of building to try; empty takes what
+            the targets propose.
         layers: decoder layers that models beside the whole one keep; empty leaves no layer
             out, None lets bounds and census decide.
         trust_remote_code: run Python code that a model repository brings.
@@ -140,6 +142,7 @@ class RunConfig:
     seed: int = 0
     sampler: str = "tpe"
     trainings: Trainings = field(default_factory=Trainings)
+    recipes: tuple[str, ...] = ()
     layers: tuple[int, ...] | None = None
     trust_remote_code: bool = False
     is_demo: bool = True
@@ -293,6 +296,7 @@ def resolve_config(
     trust_remote_code: bool,
     target_report: str | None = None,
     trainings: Trainings | None = None,
+    recipes: tuple[str, ...] = (),
     layers: tuple[int, ...] | None = None,
     task: TaskFlags | None = None,
 ) -> RunConfig:
@@ -347,6 +351,7 @@ def resolve_config(
         seed=seed,
         sampler=sampler,
         trainings=trainings or Trainings(),
+        recipes=recipes,
         layers=layers,
         trust_remote_code=trust_remote_code,
         is_demo=not data,

@@ -22,11 +22,13 @@ class RecipeOffer:
         recipes: what the targets propose.
         refused: what they leave out.
         architecture: of the model; others than the proposed are checked against it.
+        is_closed: no others can be had, since what is proposed was measured elsewhere.
     """
 
     recipes: tuple[Recipe, ...]
     refused: tuple[Refusal, ...]
     architecture: Architecture
+    is_closed: bool = False
 
 
 def choose_recipes(offer: RecipeOffer, names: Sequence[str]) -> tuple[Recipe, ...]:
@@ -54,7 +56,7 @@ def _of_name(offer: RecipeOffer, name: str) -> list[Recipe]:
         if refusal.recipe.name == name:
             raise UsageError(f"Recipe {name!r} is not built: {refusal.reason}; leave it out.")
     known = [recipe.name for recipe in offer.recipes]
-    if "*" in name:
+    if "*" in name or offer.is_closed:
         raise UsageError(f"No recipe here has a name like {name!r}; they are {', '.join(known)}.")
     try:
         recipe = read_recipe(name)

@@ -29,7 +29,7 @@ from autotune.passes import (
     resolve_model,
 )
 from autotune.plain import digest, to_plain
-from autotune.recipe_choice import RecipeOffer
+from autotune.recipe_choice import RecipeOffer, choose_recipes
 from autotune.run_identity import accelerators, all_versions, record_key, worker_versions
 from autotune.run_settings import make_settings
 from autotune.run_task import read_task, tokens_for
@@ -255,7 +255,14 @@ def _plan(
     is_measured_elsewhere: bool,
 ) -> _Plan:
     chain = open_chain(config.chain, source, n_examples=len(examples))
-    recipes, refused = chain.choose(*possible, source.architecture)
+    proposed, refused = chain.choose(*possible, source.architecture)
+    offer = RecipeOffer(
+        recipes=proposed,
+        refused=refused,
+        architecture=source.architecture,
+        is_closed=is_measured_elsewhere,
+    )
+    recipes = choose_recipes(offer, config.recipes)
     estimates = chain.estimated(
         run_estimates(
             config,

@@ -23,7 +23,7 @@ _TEXTS = (
     *("options", "metric", "extract"),
     *("validation_data", "test_data", "max_latency", "max_ttft", "max_tpot", "max_memory"),
     *("max_size", "min_accuracy", "budget", "sampler"),
-    *("methods", "quantisers", "layers", "merge_bases", "target_modules", "schedule"),
+    *("recipes", "methods", "quantisers", "layers", "merge_bases", "target_modules", "schedule"),
 )
 _COUNTS = ("trials", "seed", "steps")
 _NUMBERS = ("epochs", "clip_norm")
