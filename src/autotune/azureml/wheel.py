@@ -81,8 +81,13 @@ def _metadata() -> dict[str, bytes]:
             f"A job runs the autotune that is installed here, and {DISTRIBUTION!r} is not;"
             " install it with pip."
         ) from None
-    texts = {name: found.read_text(name) for name in ("METADATA", "entry_points.txt")}
-    return {name: text.encode() for name, text in (texts | {"WHEEL": _WHEEL}).items() if text}
+    # A checkout's own egg-info, found first from its root, has the same under another name.
+    texts = {
+        "METADATA": found.read_text("METADATA") or found.read_text("PKG-INFO"),
+        "entry_points.txt": found.read_text("entry_points.txt"),
+        "WHEEL": _WHEEL,
+    }
+    return {name: text.encode() for name, text in texts.items() if text}
 
 
 def _digest(content: bytes) -> str:
