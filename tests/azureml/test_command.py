@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,14 @@ def autotune(
     return run
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have SIGINT interrupt; who starts the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_flags_with_on_are_a_job_that_a_dry_run_prints(autotune: Autotune) -> None:
     code, out, err = autotune(*FLAGS, "--max-latency", "50ms", "--target", "cpu", "--dry-run")
     assert (code, err) == (0, "")
@@ -79,8 +87,9 @@ def test_what_lies_in_azure_is_not_looked_for_here(autotune: Autotune) -> None:
 
 
 def test_a_run_elsewhere_is_begun_listed_cancelled_and_taken_up_again(
-    azure: FakeAzure, autotune: Autotune
+    azure: FakeAzure, autotune: Autotune, interruptible: None
 ) -> None:
+    del interruptible
     azure.script = ["Queued", "Running"]
     azure.on_look = lambda _service, _job: os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
     code, _, err = autotune(*FLAGS, "--output", "results/there")
