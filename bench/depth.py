@@ -1,12 +1,13 @@
 """What fewer layers cost and save: cut models against the whole one, on the same rows.
 
     python -m bench.depth [--depths 20 18 16] [--rules influence] [--seeds 3] [--epochs 3]
-                          [--precision int8] [--rounds 12] [--json OUT]
+                          [--precision int8] [--rounds 12] [--unhealed] [--json OUT]
                           [--data TRAIN --validation FILE --test FILE --template TEXT --rows N]
 
 For each seed the whole model and every cut of it are trained alike, merged, built and
 scored on the test split by the passes and evaluators of a run: an arm is a rule and a
-depth. *Accuracy* is compared row by row, seeds averaged; *time* between the untrained
+depth. Cut models are healed first, as in a run; ``--unhealed`` adds them as they were cut.
+*Accuracy* is compared row by row, seeds averaged; *time* between the untrained
 builds of the arms, interleaved in fresh processes, round by round, since training does not
 change it. The demo's data and model, unless others are named.
 
@@ -42,6 +43,7 @@ from autotune.passes import (
     BuildPass,
     CutRule,
     FinetunePass,
+    HealPass,
     MergePass,
     Origin,
     Pass,
@@ -66,15 +68,19 @@ class Arm:
     Attributes:
         layers: kept; None for all.
         rule: which; None where all are kept.
+        is_healed: before it is trained.
     """
 
     layers: int | None = None
     rule: CutRule | None = None
+    is_healed: bool = True
 
     @property
     def name(self) -> str:
         """What it is called in the file."""
-        return WHOLE if self.rule is None else f"{self.rule}-{self.layers}"
+        if self.rule is None:
+            return WHOLE
+        return f"{self.rule}-{self.layers}{'' if self.is_healed else '-unhealed'}"
 
 
 @dataclass(kw_only=True)
@@ -109,6 +115,19 @@ class Workshop:
             PrunePass(layers=arm.layers, rule=arm.rule), model=self.model, data=self.data
         )
 
+    def healed(self, arm: Arm) -> tuple[Artifact, Mapping[str, Any]]:
+        """Return what trainings of ``arm`` start from, and what is known of its healing."""
+        base = self.base(arm)
+        if arm.rule is None or not arm.is_healed:
+            return base, {}
+        healing = self.make(
+            HealPass(kept=tuple(base.facts["kept"]), epochs=self.epochs),
+            model=base,
+            whole=self.model,
+            data=self.data,
+        )
+        return self.make(MergePass(), model=base, adapter=healing), healing.facts
+
     def recipe(self, arm: Arm) -> Recipe:
         """Return how the models of ``arm`` are built."""
         is_quantised = self.precision in (Precision.INT8, Precision.INT4)
@@ -131,7 +150,7 @@ class Workshop:
         adapter = AdapterConfig(
             rank=16, learning_rate=1e-3, epochs=self.epochs, layers=arm.layers, seed=seed
         )
-        base = self.base(arm)
+        base, healing = self.healed(arm)
         trained = self.make(FinetunePass(adapter=adapter), model=base, data=self.data)
         merged = self.make(MergePass(), model=base, adapter=trained)
         found = score(self.built(arm, merged), self.tokens.test, executor=self.executor)
@@ -141,7 +160,9 @@ class Workshop:
             "correct": found.correct,
             "validation_nll": trained.facts["probe_nll"],
             "training_s": trained.facts["seconds"]["train"],
-            "kept": base.facts.get("kept"),
+            "kept": self.base(arm).facts.get("kept"),
+            "healing_s": healing.get("seconds", {}).get("train", 0.0),
+            "distance": healing.get("distance"),
         }
 
     def times(self, arms: Sequence[Arm], rounds: int) -> dict[str, Any]:
@@ -254,7 +275,15 @@ def _latency(samples: Any, whole: Any) -> dict[str, Any]:
 def main() -> None:
     """Train, score, time, compare, print."""
     asked = _arguments()
-    arms = [Arm(), *(Arm(layers=n, rule=rule) for n in asked.depths for rule in asked.rules)]
+    arms = [
+        Arm(),
+        *(
+            Arm(layers=n, rule=rule, is_healed=is_healed)
+            for n in asked.depths
+            for rule in asked.rules
+            for is_healed in ((True, False) if asked.unhealed else (True,))
+        ),
+    ]
     kept: dict[str, Any] = {}
     if asked.json and asked.json.exists():
         kept = json.loads(asked.json.read_text(encoding="utf-8"))
@@ -265,7 +294,7 @@ def main() -> None:
         workshop = _workshop(asked, executor)
         for part in [name for name in wanted if name not in found][: asked.at_most]:
             if part == "times":
-                found[part] = workshop.times(arms, asked.rounds)
+                found[part] = workshop.times([arm for arm in arms if arm.is_healed], asked.rounds)
             else:
                 _, name, seed = part.split("/")
                 arm = next(arm for arm in arms if arm.name == name)
@@ -310,6 +339,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default=demo.MODEL)
     parser.add_argument("--depths", type=int, nargs="+", default=[20, 18, 16], help="layers kept")
     parser.add_argument("--rules", nargs="+", default=["influence"], help="that choose them")
+    parser.add_argument("--unhealed", action="store_true", help="cut models as they are, too")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=3.0, help="of every training")
     parser.add_argument("--precision", type=Precision, default=Precision.INT8)

@@ -7,12 +7,14 @@ from .depth import MINIMUM_LAYERS, CutRule, PrunePass, check_cut, why_not_cut
 from .finetune import FinetunePass
 from .gguf import ImportGguf
 from .grids import Grid, has_grid
+from .heal import HealPass
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
 from .module_roles import translated
 from .produce import Produced, pass_key, produce
 from .registry import pass_class, pass_names
 from .sources import ModelSource, folder_artifact, resolve_model
+from .stack import StackPass
 from .store import ArtifactStore, Origin, default_root
 from .store_pruning import Stored, chosen_to_go, prune_store, stored_artifacts
 from .training_device import training_device
@@ -28,6 +30,7 @@ __all__ = [
     "FileEntry",
     "FinetunePass",
     "Grid",
+    "HealPass",
     "ImportGguf",
     "Manifest",
     "MergePass",
@@ -37,6 +40,7 @@ __all__ = [
     "Pass",
     "Produced",
     "PrunePass",
+    "StackPass",
     "Stored",
     "WheelSpec",
     "check_cut",

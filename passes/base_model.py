@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "head_of",
+    "load_for",
     "load_model",
     "make_room",
     "quiet_transformers",
@@ -71,19 +72,29 @@ def training_base(
     """
     key = (str(path.resolve()), method, compute, double_quant)
     if key not in _LOADED:
-        from . import attention, norms  # noqa: PLC0415 - import transformers, which takes seconds
-
         _LOADED.clear()
         if method == "qlora":
-            _LOADED[key] = _load_nf4(path, compute, double_quant=double_quant)
+            _LOADED[key] = _sped_up(_load_nf4(path, compute, double_quant=double_quant))
         elif method == "qat-lora":
-            _LOADED[key] = _load_exact(path, compute)
+            _LOADED[key] = _sped_up(_load_exact(path, compute))
         else:
-            _LOADED[key] = load_model(path, compute.dtype)
-            nn.Module.to(_LOADED[key], compute.device)
-        attention.leave_masks_out(_LOADED[key])
-        norms.replace_norms(_LOADED[key])
+            _LOADED[key] = load_for(compute, path)
     return _LOADED[key]
+
+
+def load_for(compute: Compute, path: Path) -> PreTrainedModel:
+    """Return the frozen model in folder ``path``, where and in what a training computes."""
+    model = load_model(path, compute.dtype)
+    nn.Module.to(model, compute.device)
+    return _sped_up(model)
+
+
+def _sped_up(model: PreTrainedModel) -> PreTrainedModel:
+    from . import attention, norms  # noqa: PLC0415 - import transformers, which takes seconds
+
+    attention.leave_masks_out(model)
+    norms.replace_norms(model)
+    return model
 
 
 def make_room(device: torch.device) -> None:

@@ -23,7 +23,7 @@ from .examples import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["influences_of", "least_influential_cut", "read_influences"]
+__all__ = ["influences_of", "layers_of", "least_influential_cut", "read_influences"]
 
 _ROWS_AT_ONCE = 8
 # Of longer rows the beginning is looked at: a mean over tokens is settled long before.
@@ -61,7 +61,7 @@ def influences_of(model: PreTrainedModel, rows: Sequence[Example]) -> list[float
     The mean over the tokens of ``rows``: the *block influence* of Men et al., arXiv
     2403.03853, section 3.2. From 0, where a layer turns nothing, to 2.
     """
-    layers = _layers(model)
+    layers = layers_of(model)
     sums, tokens = [0.0] * len(layers), 0
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         texts = [row.ids[:_TOKENS] for row in rows[start : start + _ROWS_AT_ONCE]]
@@ -76,7 +76,7 @@ def influences_of(model: PreTrainedModel, rows: Sequence[Example]) -> list[float
 
 def _turns(model: PreTrainedModel, ids: torch.Tensor, is_token: torch.Tensor) -> list[float]:
     """Return the sum of 1 - cosine over the tokens of ``ids`` (batch, seq), layer by layer."""
-    layers = _layers(model)
+    layers = layers_of(model)
     states: list[torch.Tensor] = []  # the last one alone, so that a deep model fits
     found: list[float] = []
 
@@ -103,7 +103,12 @@ def _turns(model: PreTrainedModel, ids: torch.Tensor, is_token: torch.Tensor) ->
     return found
 
 
-def _layers(model: PreTrainedModel) -> nn.ModuleList:
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the decoder's layers.
+
+    Raises:
+        ModelSourceError: they are no list in it.
+    """
     decoder = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     layers = getattr(decoder, "layers", None)
     if not isinstance(layers, nn.ModuleList):

@@ -21,9 +21,11 @@ GROUP = "autotune.passes"
 _BUILT_IN = {
     "build": "autotune.passes.build:BuildPass",
     "finetune": "autotune.passes.finetune:FinetunePass",
+    "heal": "autotune.passes.heal:HealPass",
     "import-gguf": "autotune.passes.gguf:ImportGguf",
     "merge": "autotune.passes.merge:MergePass",
     "prune": "autotune.passes.depth:PrunePass",
+    "stack": "autotune.passes.stack:StackPass",
 }
 
 

@@ -5,7 +5,8 @@ before anything was seen, the caller's estimates. Stages that the store already
 held say nothing about cost and are left out.
 
 Trainings of another arm than those seen are taken to cost by the share of the layers that
-they keep, and more with a quantiser in the loop; the first one of an arm replaces that.
+they keep, and more with a quantiser in the loop; the first one of an arm replaces that. The
+first training at a depth pays for healing the cut model.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ __all__ = ["CostModel", "minimum_budget_s", "reserve_s"]
 
 # A step with a quantiser in the loop over one without: rounding every weight once per step.
 _QUANTISER_SLOWDOWN = 1.4
+# What running the whole model beside the cut one takes of a training of the whole one: weights are
+# frozen, so that forwards is as much as backwards.
+_WHOLE_BESIDE = 0.5
+_MAKING_A_BASE = ("prune", "heal")
 
 
 class _Mean:
@@ -61,6 +66,7 @@ class CostModel:
         self._first_provider = settings.recipes[0].provider
         self._means: dict[str, _Mean] = {}
         self._trained: dict[str, float] = {}
+        self._healed: set[int] = set()
 
     def observe(self, step: Step, outcome: Outcome) -> None:
         """Learn from a step that succeeded."""
@@ -87,10 +93,17 @@ class CostModel:
     def _observe_training(self, step: TrainStep, outcome: Outcome) -> None:
         before = self._trained.get(step.adapter.name, 0.0)
         self._trained[step.adapter.name] = step.fraction
+        arm = Arm.of(step.adapter)
+        if arm.layers is not None:
+            self._healed.add(arm.layers)
+            if "heal" in outcome.stage_s:
+                self._add("heal", outcome.stage_s["heal"], units=self._heal_units(arm.layers))
         if "finetune" in outcome.stage_s and step.fraction > before:
-            arm, units = Arm.of(step.adapter), (step.fraction - before) * self._size(step.adapter)
-            self._add("finetune", outcome.cost_s, units=units * self._factor(arm))
-            self._add(_of_arm(arm), outcome.cost_s, units=units)
+            units = (step.fraction - before) * self._size(step.adapter)
+            base = sum(outcome.stage_s.get(stage, 0.0) for stage in _MAKING_A_BASE)
+            seconds = max(0.0, outcome.cost_s - base)
+            self._add("finetune", seconds, units=units * self._factor(arm))
+            self._add(_of_arm(arm), seconds, units=units)
 
     def _observe_score(self, recipe: Recipe, outcome: Outcome) -> None:
         for stage in ("merge", "build", "score"):
@@ -117,10 +130,22 @@ class CostModel:
 
     def _factor(self, arm: Arm) -> float:
         """Return what a training of ``arm`` is thought to cost over one of the whole model."""
-        share = 1.0
-        if arm.layers is not None and self._model_layers is not None:
-            share = arm.layers / self._model_layers
+        share = self._share(arm.layers)
         return share if arm.quantiser is None else share * _QUANTISER_SLOWDOWN
+
+    def _share(self, layers: int | None) -> float:
+        return 1.0 if layers is None or not self._model_layers else layers / self._model_layers
+
+    def _heal_units(self, layers: int) -> float:
+        return self._share(layers) + _WHOLE_BESIDE
+
+    def base_s(self, arm: Arm) -> float:
+        """Return seconds that the base of ``arm`` takes, once: a cut model has to be healed."""
+        if arm.layers is None or arm.layers in self._healed:
+            return 0.0
+        mean = self._means.get("heal") or self._means.get("finetune")
+        rate = mean.value if mean else self._prior["finetune"]
+        return rate * self._heal_units(arm.layers)
 
     def train_s(
         self, adapter: AdapterConfig | None, before: float, after: float, *, arm: Arm = WHOLE
@@ -189,5 +214,9 @@ def minimum_budget_s(settings: SearchSettings) -> float:
     census += costs.measure_s(len(probe), 1 + settings.census_rounds)
     cheapest = min(settings.recipes, key=costs.build_and_score_s)
     first = arms_of(settings.space, settings.recipes)[0]
-    tuned = costs.train_s(None, 0.0, 1.0, arm=first) + costs.score_all_s([cheapest])
+    tuned = (
+        costs.base_s(first)
+        + costs.train_s(None, 0.0, 1.0, arm=first)
+        + costs.score_all_s([cheapest])
+    )
     return census + tuned + reserve_s(settings, costs)

@@ -57,6 +57,7 @@ class TrainingChoice:
         target: fraction to train to.
         gain: expected improvement of the log of the final loss.
         cost_s: until it is trained to the end and scored.
+        base_s: of that what its base takes, which later trainings at its depth have for nothing.
         reason: for people.
         arm: what the training can be built for.
     """
@@ -66,6 +67,7 @@ class TrainingChoice:
     gain: float
     cost_s: float
     reason: str
+    base_s: float = 0.0
     arm: Arm = WHOLE
 
 
@@ -252,11 +254,16 @@ class LoopView:
     def _wanted(self) -> list[list[Arm]]:
         """Return groups of arms of which one training each is to be finished.
 
-        Of every depth that the user asked for, or the deepest where whole models are close to
-        a bound; of quantisers that were asked for, the one that rounding costs most.
+        Of every depth that the user asked for; of those that meet the bounds for sure where no
+        whole model does, since what a cut costs shows after the training only; of the deepest
+        where whole models are close to a bound. Of quantisers that were asked for, the one that
+        rounding costs most.
         """
         depths = dict.fromkeys(arm.layers for arm in self.arms if arm.layers is not None)
+        certain = {recipe.layers for recipe in self.certain}
         n_wanted = len(depths) if self.settings.asks_depth else int(self.owes_depth)
+        if not self.settings.asks_depth and certain and None not in certain:
+            n_wanted = max(n_wanted, sum(depth in certain for depth in depths))
         wanted = list(depths)[:n_wanted]
         groups = [[arm for arm in self.arms if arm.layers == depth] for depth in wanted]
         aware = [arm for arm in self.arms if arm.quantiser is not None]
@@ -269,7 +276,9 @@ class LoopView:
         return sum(training.failure is None for training in self.ledger.trainings.values())
 
     def _value(self, choice: TrainingChoice) -> float:
-        return choice.gain / math.pow(max(choice.cost_s, 1e-9), self.share_left)
+        # A base is there for all that follow: one training's gain need not pay for it.
+        cost_s = choice.cost_s - choice.base_s
+        return choice.gain / math.pow(max(cost_s, 1e-9), self.share_left)
 
     def _promotions(self) -> list[TrainingChoice]:
         """Return the next rung of every unfinished training, most promising first."""
@@ -301,11 +310,14 @@ class LoopView:
     def _start(self, arm: Arm) -> TrainingChoice:
         target = self.settings.rungs[0]
         label = f" ({arm.label})" if arm.label else ""
+        base_s = self.costs.base_s(arm)
+        trained_s = self.costs.train_s(None, 0.0, 1.0, arm=arm)
         return TrainingChoice(
             adapter=None,
             target=target,
             gain=expected_improvement(self._new_outlook(arm), self._best),
-            cost_s=self.costs.train_s(None, 0.0, 1.0, arm=arm) + self._scoring_s(arm),
+            cost_s=base_s + trained_s + self._scoring_s(arm),
+            base_s=base_s,
             reason=f"try a new configuration{label} for {target:.0%} of its training",
             arm=arm,
         )

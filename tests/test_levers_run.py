@@ -18,7 +18,7 @@ from autotune.reports import EventLog, RunReport, load_report
 from autotune.search import StagedPlanner
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
-from autotune.steps import Event, OutcomeStatus, TrainStep
+from autotune.steps import Event, OutcomeStatus, ScoreStep, TrainStep
 from autotune.targets import LocalExecutor
 from autotune.trainings import Trainings
 
@@ -82,7 +82,10 @@ def test_cut_models_and_rounded_trainings_go_all_the_way_to_the_report(tmp_path:
             steps=steps,
             command=("autotune",),
         )
-        cut = Lineage(bench).model(2)
+        lineage = Lineage(bench)
+        cut = lineage.model(2)
+        tuned = [e.step.candidate for e in events if isinstance(e.step, ScoreStep)]
+        shipped = {c: lineage.shipped_adapter(c) for c in tuned if c.recipe.layers == 2}
     assert {event.outcome.status for event in events} == {OutcomeStatus.MEASURED}
     assert json.loads((cut.path / "config.json").read_text())["num_hidden_layers"] == 2
     trained = [event.step.adapter for event in events if isinstance(event.step, TrainStep)]
@@ -90,6 +93,12 @@ def test_cut_models_and_rounded_trainings_go_all_the_way_to_the_report(tmp_path:
         *((None, "lora"), (2, "lora")),
     }
     assert any(adapter.quantiser == "int4-b32" for adapter in trained)
+    for candidate, folder in shipped.items():
+        if candidate.adapter is not None:
+            assert folder is not None
+            config = json.loads((folder / "adapter_config.json").read_text())
+            assert config["r"] == 64 + candidate.adapter.rank
+    assert any(shipped.values())
     _check_report(load_report(tmp_path / "report.json"))
 
 

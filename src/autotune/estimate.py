@@ -77,10 +77,10 @@ class Estimates:
     def with_cuts(self, shares: Sequence[float]) -> Estimates:
         """Return the same for a run that may cut the model to ``shares`` of its layers.
 
-        Each cut is a checkpoint in the store; of its graphs, those of the few recipes that
-        the census picks stand for as much again.
+        Each cut is a checkpoint in the store, healed another one; of its graphs, those of the
+        few recipes that the census picks stand for as much again.
         """
-        more = 2 * sum(shares) * self.weights_bytes
+        more = 3 * sum(shares) * self.weights_bytes
         return replace(self, disk_bytes=self.disk_bytes + more)
 
     def measured_elsewhere(self) -> Estimates:

@@ -16,7 +16,7 @@ from autotune.errors import OutputError, UsageError
 from autotune.lineage import Lineage
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
-from autotune.publish import decision_rule
+from autotune.publish import write_model
 from autotune.records import RunIdentity
 from autotune.reports import (
     EventLog,
@@ -26,9 +26,7 @@ from autotune.reports import (
     TrialLog,
     load_report,
     search_models,
-    write_model_folder,
 )
-from autotune.run_hardware import hardware_of
 from autotune.session import Session, prepare
 from autotune.steps import Event, OutcomeStatus, TrainStep
 from autotune.targets import LocalExecutor
@@ -71,19 +69,10 @@ def export_trial(run: Path, trial: int, *, output: Path | None = None) -> Path:
         progress.line(f"Trial {trial}: {candidate.name}; what the store lacks is made again.")
         progress.working("merge and build")
         try:
-            trained = lineage.trained(candidate).path / "adapter" if candidate.adapter else None
-            built = lineage.built(candidate).path
+            about = _about(report, candidate, events, session)
+            write_model(session, lineage, target, candidate, about)
         finally:
             progress.rest()
-        write_model_folder(
-            target,
-            built_dir=built,
-            adapter_dir=trained,
-            rule=decision_rule(session),
-            report=_about(report, candidate, events, session),
-            license_path=session.source.license_path,
-            hardware=hardware_of(session, report),
-        )
     return target
 
 

@@ -1,7 +1,9 @@
-"""From a candidate to its artifacts: cut model, adapter, merged model, built graph.
+"""From a candidate to its artifacts: cut model, healing, adapter, merged model, built graph.
 
 What the store holds is taken from there. Trainings, merges and builds of a candidate take
-the model of its depth as theirs, so that a cut model is a model like any other.
+the model of its depth as theirs, so that a cut model is a model like any other. It is healed
+before the first training at its depth; untrained it is as it was cut, since healing changes
+nothing of what a request costs.
 """
 
 from __future__ import annotations
@@ -10,15 +12,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from autotune.candidate import AdapterConfig, Candidate
 from autotune.passes import (
     Artifact,
     BuildPass,
     FinetunePass,
+    HealPass,
     MergePass,
     Pass,
     PrunePass,
+    StackPass,
     produce,
 )
 from autotune.step_bench import Bench
@@ -62,6 +67,23 @@ class Lineage:
             self._cut[layers] = cut
         return self._cut[layers]
 
+    def base(self, adapter: AdapterConfig, ledger: StageLedger) -> Artifact:
+        """Return what ``adapter`` is trained on: the base model, or a cut one after its healing."""
+        if adapter.layers is None:
+            return self.bench.model
+        inputs = {
+            "model": self.model(adapter.layers, ledger),
+            "adapter": self.healing(adapter, ledger),
+        }
+        return self._produce(MergePass(), inputs, "heal", ledger)
+
+    def healing(self, adapter: AdapterConfig, ledger: StageLedger) -> Artifact:
+        """Return the adapter that draws the cut model of ``adapter`` to the whole one."""
+        cut = self.model(adapter.layers, ledger)
+        inputs = {"model": cut, "whole": self.bench.model, "data": self.bench.data}
+        healing = HealPass(kept=tuple(cut.facts["kept"]), epochs=adapter.epochs)
+        return self._produce(healing, inputs, "heal", ledger)
+
     def adapter(self, adapter: AdapterConfig, fraction: float, ledger: StageLedger) -> Artifact:
         """Return the adapter at ``fraction``, going through every rung below it.
 
@@ -70,7 +92,7 @@ class Lineage:
         not change its training.
         """
         bench, adapter = self.bench, replace(adapter, merge_base="full")
-        model = self.model(adapter.layers, ledger)
+        model = self.base(adapter, ledger)
         checkpoint: Artifact | None = None
         for rung in [rung for rung in bench.rungs if rung <= fraction]:
             inputs = {"model": model, "data": bench.data}
@@ -103,9 +125,9 @@ class Lineage:
     def merged(self, candidate: Candidate, ledger: StageLedger | None = None) -> Artifact:
         """Return the merged full-precision model; of an untrained candidate the base model."""
         ledger = ledger or StageLedger()
-        model = self.model(candidate.recipe.layers, ledger)
         if candidate.adapter is None:
-            return model
+            return self.model(candidate.recipe.layers, ledger)
+        model = self.base(candidate.adapter, ledger)
         trained = self.trained(candidate, ledger)
         merge = MergePass(merge_base=candidate.adapter.merge_base)
         inputs = {"model": model, "adapter": trained}
@@ -116,6 +138,19 @@ class Lineage:
         if candidate.adapter is None:
             raise ValueError("the untrained model has no adapter")
         return self.adapter(candidate.adapter, candidate.fraction, ledger or StageLedger())
+
+    def shipped_adapter(self, candidate: Candidate) -> Path | None:
+        """Return the folder of an adapter that fits layers of the base model; None untrained.
+
+        Of a cut model what healed it and what tuned it, in one.
+        """
+        if candidate.adapter is None:
+            return None
+        ledger, trained = StageLedger(), self.trained(candidate)
+        if candidate.adapter.layers is not None:
+            inputs = {"first": self.healing(candidate.adapter, ledger), "second": trained}
+            trained = self._produce(StackPass(), inputs, "stack", ledger)
+        return trained.path / "adapter"
 
     def _produce(
         self, pass_: Pass, inputs: Mapping[str, Artifact], stage: str, ledger: StageLedger

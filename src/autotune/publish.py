@@ -12,11 +12,13 @@ from autotune.candidate import Candidate
 from autotune.constraint import Verdict
 from autotune.kinds import Kind, is_decision
 from autotune.known_machine import calibrated_for
+from autotune.lineage import Lineage, StageLedger
 from autotune.page import write_page
 from autotune.plain import to_plain
 from autotune.reports import (
     MISTAKES_FILE,
     DecisionRule,
+    LayersKept,
     Mistake,
     ModelFacts,
     RefusedRecipe,
@@ -36,7 +38,7 @@ from autotune.step_runner import StepRunner
 from autotune.steps import Done, Event, Lever, MeasureStep, TestStep
 from autotune.task import EvaluationRow, decision_plan
 
-__all__ = ["decision_rule", "model_facts", "public_name", "publish", "task_facts", "workload_facts"]
+__all__ = ["model_facts", "public_name", "publish", "task_facts", "workload_facts", "write_model"]
 
 # What is timed after tokenising, by kind of task.
 _WORK: dict[Kind, str] = {
@@ -96,7 +98,7 @@ def publish(
     report = _with_uncertainty(build_report(context, events))
     # The model first: a report must not name a folder that a full disk prevented.
     if done is not None and done.chosen is not None:
-        _write_model(session, folder / "model", done.chosen, report, steps)
+        write_model(session, steps.lineage, folder / "model", done.chosen, report)
     write_json_atomic(folder / "report.json", to_plain(report))
     if (mistakes := _mistakes(session, events)) is not None:
         write_mistakes(folder / MISTAKES_FILE, mistakes)
@@ -173,22 +175,45 @@ def _with_uncertainty(report: RunReport) -> RunReport:
     return replace(report, outcome="uncertain") if is_uncertain else report
 
 
-def _write_model(
-    session: Session, folder: Path, chosen: Candidate, report: RunReport, steps: StepRunner
+def write_model(
+    session: Session, lineage: Lineage, folder: Path, chosen: Candidate, report: RunReport
 ) -> None:
-    trained = steps.lineage.trained(chosen).path / "adapter" if chosen.adapter is not None else None
+    """Write the deploy folder of ``chosen``; what the store lacks of it is made again.
+
+    Raises:
+        OutputError: the folder exists or cannot be written.
+        RunError: a model that has to be made again cannot be.
+    """
     write_model_folder(
         folder,
-        built_dir=steps.lineage.built(chosen).path,
-        adapter_dir=trained,
-        rule=decision_rule(session),
+        built_dir=lineage.built(chosen).path,
+        adapter_dir=lineage.shipped_adapter(chosen),
+        rule=_decision_rule(session),
         report=report,
         license_path=session.source.license_path,
+        layers_kept=_layers_kept(lineage, chosen, of=session.source.architecture.layers),
         hardware=hardware_of(session, report),
     )
 
 
-def decision_rule(session: Session) -> DecisionRule:
+def _layers_kept(lineage: Lineage, chosen: Candidate, *, of: int) -> LayersKept | None:
+    """Return which of the ``of`` layers of the base model are in ``chosen``; None for all."""
+    layers = chosen.recipe.layers
+    if layers is None:
+        return None
+    facts = lineage.model(layers).facts
+    reason = str(facts["reason"])
+    if chosen.adapter is not None:
+        healed = lineage.healing(chosen.adapter, StageLedger()).facts
+        reason += (
+            f"; healed in {healed['steps']} steps, which took the states of the rest from"
+            f" {healed['distance_before']:.3f} to {healed['distance']:.3f} of the whole model's"
+            " (squared distance over squared length)"
+        )
+    return LayersKept(kept=tuple(facts["kept"]), of=of, rule=str(facts["rule"]), reason=reason)
+
+
+def _decision_rule(session: Session) -> DecisionRule:
     """Return how a model of ``session`` is asked and its answer decided."""
     rows, template = session.tokens.validation, session.task.template
     has_labels = rows.kind == "classification"

@@ -35,7 +35,7 @@ def _settings(*bounds: str, recipes: tuple[Recipe, ...] = WHOLE, **changed: Any)
     given: dict[str, Any] = {
         "recipes": (*recipes, *_cuts(recipes)),
         "constraints": tuple(map(parse_constraint, bounds)),
-        "budget_s": 1500.0,
+        "budget_s": 2000.0,
         "model_layers": 30,
         "space": SearchSpace(
             methods=("lora", "qat-lora"),
@@ -99,7 +99,7 @@ def test_finding_it_costs_few_builds_and_no_training_of_the_whole_model() -> Non
     assert replace(INT4_B128, layers=20) not in cuts
     assert len(cuts) <= 4
     first = next(n for n, step in enumerate(run.steps) if isinstance(step, TrainStep))
-    assert run.events[first][2] < 0.25 * 1500
+    assert run.events[first][2] < 0.25 * 2000
 
 
 def test_the_depths_that_a_user_asks_for_are_trained_once_each_whatever_the_bounds() -> None:
@@ -126,7 +126,7 @@ def test_the_baseline_of_a_cut_model_is_the_whole_one() -> None:
     assert test.baseline.recipe == INT8
     (confirmed,) = [s for s in run.steps if isinstance(s, MeasureStep) and s.purpose == "confirm"]
     assert confirmed.candidates[0].recipe.layers is not None
-    assert confirmed.candidates[-1].recipe == INT4_B128
+    assert confirmed.candidates[-1] == test.baseline
 
 
 # A quantiser in the loop
@@ -250,7 +250,8 @@ def test_a_cut_model_with_its_quantiser_in_the_loop_is_found_where_it_takes_both
 
 
 def test_the_end_says_what_each_lever_bought() -> None:
-    depth, quantiser = _run("latency<=38ms", "accuracy>=0.95").done.levers
+    run = _run("latency<=38ms", "accuracy>=0.95", asks_quantiser=True)
+    depth, quantiser = run.done.levers
     assert (depth.lever, quantiser.lever) == ("depth", "quantiser")
     assert depth.best_with is not None
     assert depth.best_with.recipe.layers is not None

@@ -106,6 +106,7 @@ class World:
     cut_loss: float = 2.0
     healed: float = 0.8
     trained: dict[str, float] = field(default_factory=dict)
+    depths: set[int] = field(default_factory=set)
 
     def run(self, step: Step) -> Outcome:
         """Return what ``step`` brings."""
@@ -168,10 +169,18 @@ class World:
         seconds = (step.fraction - self.trained.get(name, 0.0)) * self.training_s
         seconds *= self.share(step.adapter.layers) * (1.4 if step.adapter.quantiser else 1.0)
         self.trained[name] = step.fraction
+        stages = self._base(step.adapter.layers)
         if failed := self._failed(name, "training", cost_s=seconds / 2):
             return failed
         loss = _single("nll", "nat", self.loss(step.adapter, step.fraction))
-        return _measured({name: {"nll": loss}}, {"finetune": seconds})
+        return _measured({name: {"nll": loss}}, stages | {"finetune": seconds})
+
+    def _base(self, layers: int | None) -> dict[str, float]:
+        """Return what the base of a training takes: a cut one is healed once."""
+        if layers is None or layers in self.depths:
+            return {}
+        self.depths.add(layers)
+        return {"heal": (self.share(layers) + 0.5) * self.training_s}
 
     def _score(self, candidate: Candidate) -> Outcome:
         facts = self.of(candidate.recipe)
