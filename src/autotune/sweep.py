@@ -24,7 +24,6 @@ from autotune.narrate import Narrator, summary_of
 from autotune.passes import ArtifactStore
 from autotune.plain import digest, to_plain
 from autotune.progress import Progress
-from autotune.recipe_choice import choose_recipes
 from autotune.records import first_change
 from autotune.reports import (
     Cell,
@@ -172,13 +171,15 @@ def _open(
 ) -> _Sweep:
     """Prepare the sweep and read what its table holds already."""
     progress.working("prepare")
-    session = prepare(request.config, executor=executor, store=store, log_dir=log_dir)
+    # Of every recipe that is named the cost is known then, proposed or not.
+    config = replace(request.config, recipes=request.recipes)
+    session = prepare(config, executor=executor, store=store, log_dir=log_dir)
     progress.rest()
     _check_methods(request, session)
     plan = SweepPlan(
         instance=instance_name(request, session),
         space=request.space,
-        recipes=choose_recipes(session.recipe_offer, request.recipes),
+        recipes=session.settings.recipes,
     )
     settings = replace(
         session.settings, recipes=plan.recipes, rungs=plan.rungs, space=request.space
