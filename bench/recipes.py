@@ -316,12 +316,12 @@ def _model(scores: Sequence[dict[str, Any]], arm: str, quantiser: str) -> dict[s
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures for people; accuracies in percent, differences in points."""
-    lines = [f"{'model':32} accuracy  to LoRA in fp32         regained"]
+    lines = [f"{'model':40} accuracy  to LoRA in fp32         regained"]
     for name, one in result.get("models", {}).items():
         gap = f"{100 * one['to_fp32']:+.1f} {_ends(one['to_fp32_ci95'], 100)}"
         share = one.get("regained")
         regained = "" if share is None else f"{share:.2f} {_ends(one['regained_ci95'], 1)}"
-        lines.append(f"{name:32} {100 * one['accuracy']:8.1f}  {gap:22}  {regained}")
+        lines.append(f"{name:40} {100 * one['accuracy']:8.1f}  {gap:22}  {regained}")
     for arm, one in result.get("time_ratio", {}).items():
         lines.append(f"{arm}: {one['ratio']:.2f} {_ends(one['ci95'], 1)} times LoRA's time")
     return "\n".join(lines)
