@@ -5,10 +5,11 @@
 
 For every seed each arm trains an adapter on the same rows, which is merged and built with the
 arm's recipes; every built model is scored on the same test rows by the evaluators. The seed
-draws rows and split too. *Arms*: ``lora``, also with the better quantisers; ``qat-b32`` and
-``qat-b128`` (method qat-lora); ``qa-lora``, the group-wise adapter of arXiv 2309.14717 on a
-rounded base: its update is one number per block, so that it needs float zero points beside
-int4 codes, which the builder does not write; the same numbers are built in fp32 instead.
+draws rows and split too. *Arms*: ``lora``, also with the better quantisers; ``qat-b32``,
+``qat-b128`` and ``qat-best`` (method qat-lora, the last with the best plain rounding);
+``qa-lora``, the group-wise adapter of arXiv 2309.14717 on a rounded base: its update is one
+number per block, so that it needs float zero points beside int4 codes, which the builder
+does not write; the same numbers are built in fp32 instead.
 *Speed*: in rounds all arms train a few steps in turn, the order changing.
 
 With ``--json`` the figures are kept as they come, and the same command goes on with them;
@@ -35,7 +36,7 @@ import torch
 from torch import nn
 
 from autotune import demo
-from autotune.candidate import AdapterConfig, Algorithm, Precision, Recipe
+from autotune.candidate import AdapterConfig, Recipe, read_recipe
 from autotune.evaluators import BuiltModel, compare_latency, score
 from autotune.passes import ArtifactStore, BuildPass, MergePass, default_root, resolve_model
 from autotune.plain import to_plain
@@ -44,24 +45,22 @@ from autotune.task import SplitName, Template, load_task, tokenize_task
 from bench.seed_statistics import mean_interval, share_interval
 
 # Modules behind the folder's front door: what a worker imports.
-base_model, compute, examples, grids, lora, merging, training = (
+base_model, compute, examples, lora, merging, qat, training = (
     import_module(f"autotune.passes.{name}")
-    for name in ("base_model", "compute", "examples", "grids", "lora", "merging", "training")
+    for name in ("base_model", "compute", "examples", "lora", "merging", "qat", "training")
 )
 
 ADAPTER = AdapterConfig(rank=16, alpha_ratio=2.0, learning_rate=1e-3, batch_size=16)
 # Nothing is chosen by validation rows here, so nearly all that is not trained on is scored.
 SHARES: dict[SplitName, float] = {"train": 0.6, "validation": 0.05, "test": 0.35}
-FP32 = Recipe(provider="cpu", precision=Precision.FP32)
-B32 = Recipe(
-    provider="cpu",
-    precision=Precision.INT4,
-    block_size=32,
-    algorithm=Algorithm.DEFAULT,
-    accuracy_level=4,
+FP32, B32, B128, K_QUANT, K_QUANT_MIXED, BEST = (
+    read_recipe(f"cpu-{name}")
+    for name in (
+        *("fp32", "int4-b32", "int4-b128", "int4-b32-k_quant", "int4-b32-k_quant_mixed"),
+        "int4-b32-rtn-mixed-asym-head8",
+    )
 )
-B128 = replace(B32, block_size=128)
-BETTER = tuple(replace(B32, algorithm=a) for a in (Algorithm.K_QUANT, Algorithm.K_QUANT_MIXED))
+BETTER = (K_QUANT, K_QUANT_MIXED, BEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +89,7 @@ ARMS = {
     "lora": Arm(quantiser=None, recipes=(FP32, B32, B128, *BETTER)),
     "qat-b32": Arm(quantiser="int4-b32", recipes=(FP32, B32, B128)),
     "qat-b128": Arm(quantiser="int4-b128", recipes=(FP32, B32, B128)),
+    "qat-best": Arm(quantiser=BEST.quantiser, recipes=(FP32, BEST)),
     "qa-lora": Arm(quantiser="int4-b32", recipes=(FP32,), is_grouped=True),
 }
 
@@ -138,18 +138,18 @@ def started(problem: Problem, arm: Arm, adapter: AdapterConfig) -> Iterator[Any]
             stack.enter_context(rounded_weights(base, arm.quantiser))
         model = stack.enter_context(lora.adapted(base, adapter))
         if arm.is_grouped:
-            share_groups(model, grids.Grid.of(arm.quantiser).block_size)
+            share_groups(model, qat.grids_of(base, arm.quantiser).body.block_size)
         yield training.Training(base=base, peft_model=model, adapter=adapter, examples=problem.rows)
 
 
 @contextlib.contextmanager
 def rounded_weights(base: nn.Module, quantiser: str | None) -> Iterator[None]:
     """Have every linear weight of ``base``, and what is tied to one, rounded inside the block."""
-    grid = grids.Grid.of(quantiser)
+    grid = qat.grids_of(base, quantiser).body
     linear = [module for module in base.modules() if isinstance(module, nn.Linear)]
     before = {id(module.weight): (module.weight, module.weight.data) for module in linear}
     for weight, data in before.values():
-        weight.data = grid.rounded(data)
+        weight.data = grid.rounded(data, data.dtype)
     try:
         yield
     finally:
@@ -316,12 +316,12 @@ def _model(scores: Sequence[dict[str, Any]], arm: str, quantiser: str) -> dict[s
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures for people; accuracies in percent, differences in points."""
-    lines = [f"{'model':32} accuracy  to LoRA in fp32         regained"]
+    lines = [f"{'model':40} accuracy  to LoRA in fp32         regained"]
     for name, one in result.get("models", {}).items():
         gap = f"{100 * one['to_fp32']:+.1f} {_ends(one['to_fp32_ci95'], 100)}"
         share = one.get("regained")
         regained = "" if share is None else f"{share:.2f} {_ends(one['regained_ci95'], 1)}"
-        lines.append(f"{name:32} {100 * one['accuracy']:8.1f}  {gap:22}  {regained}")
+        lines.append(f"{name:40} {100 * one['accuracy']:8.1f}  {gap:22}  {regained}")
     for arm, one in result.get("time_ratio", {}).items():
         lines.append(f"{arm}: {one['ratio']:.2f} {_ends(one['ci95'], 1)} times LoRA's time")
     return "\n".join(lines)

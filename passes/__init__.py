@@ -6,10 +6,10 @@ from .contract import Artifact, Pass
 from .depth import MINIMUM_LAYERS, CutRule, PrunePass, check_cut, why_not_cut
 from .finetune import FinetunePass
 from .gguf import ImportGguf
-from .grids import Grid, has_grid
 from .heal import HealPass
 from .manifest import FileEntry, Manifest, content_digest, read_manifest
 from .merge import MergePass
+from .model_grids import has_grid, why_not_mixed
 from .module_roles import translated
 from .produce import Produced, pass_key, produce
 from .registry import pass_class, pass_names
@@ -29,7 +29,6 @@ __all__ = [
     "CutRule",
     "FileEntry",
     "FinetunePass",
-    "Grid",
     "HealPass",
     "ImportGguf",
     "Manifest",
@@ -64,4 +63,5 @@ __all__ = [
     "translated",
     "unpack_wheel",
     "why_not_cut",
+    "why_not_mixed",
 ]

@@ -25,8 +25,7 @@ from autotune.candidate import PARTS, AdapterConfig
 from autotune.errors import UsageError
 
 from .base_model import head_of
-from .grids import Grid
-from .qat import RoundedLinear, rounding
+from .qat import RoundedLinear, grids_of, rounding
 from .replay import own_stream
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
     Raises:
         UsageError: a target or a quantiser that is not known here.
     """
-    grid = Grid.of(adapter.quantiser) if adapter.quantiser else None
+    grids = grids_of(model, adapter.quantiser) if adapter.quantiser else None
     config = LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha_ratio * adapter.rank,  # type: ignore[arg-type]  # a ratio, any float works
@@ -224,14 +223,14 @@ def adapted(model: PreTrainedModel, adapter: AdapterConfig) -> Iterator[PeftMode
         task_type="CAUSAL_LM",
     )
     # 4-bit layers are nn.Linear too.
-    layer = RoundedLinear if grid else FastLinear
+    layer = RoundedLinear if grids else FastLinear
     config._register_custom_module({nn.Linear: layer})  # noqa: SLF001 - peft's documented door for own layers
     with own_stream(model.device) if adapter.method == "lora" else nullcontext():
         with quiet_peft():
             peft_model = get_peft_model(model, config)
         _initialise(peft_model, adapter.seed)
         try:
-            with rounding(peft_model, model, grid) if grid else nullcontext():
+            with rounding(model, grids) if grids else nullcontext():
                 yield peft_model
         finally:
             peft_model.unload()

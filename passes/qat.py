@@ -17,15 +17,14 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import nn
 
 from .base_model import head_of
-from .grids import Grid
+from .model_grids import ModelGrids
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import PreTrainedModel
 
-__all__ = ["RoundedLinear", "rounded_layers", "rounding"]
+    from .grids import Grid
 
-_INT4 = 4
+__all__ = ["RoundedLinear", "grids_of", "rounded_layers", "rounding"]
 
 
 class _RoundedProduct(torch.autograd.Function):
@@ -115,31 +114,56 @@ def rounded_layers(model: nn.Module) -> list[RoundedLinear]:
     return [module for module in model.modules() if isinstance(module, RoundedLinear)]
 
 
-@contextmanager
-def rounding(model: PeftModel, base: PreTrainedModel, grid: Grid) -> Iterator[None]:
-    """Have every product of ``model`` computed with weights on ``grid`` inside the block.
+def grids_of(base: PreTrainedModel, quantiser: str) -> ModelGrids:
+    """Return what the weights of ``base``, which has no adapter, are rounded to.
 
-    The embedding reads the head's rounded weights where the two are one matrix and 4 bits
-    wide; otherwise the builder leaves it as it is.
+    Raises:
+        UsageError: a quantiser whose rounding is not reproduced, or not for this model.
     """
-    embedding = base.get_input_embeddings()
+    return ModelGrids.of(
+        quantiser,
+        names=[name for name, module in base.named_modules() if isinstance(module, nn.Linear)],
+        layers=base.config.num_hidden_layers,
+        tied=base.config.tie_word_embeddings,
+    )
+
+
+@contextmanager
+def rounding(base: PreTrainedModel, grids: ModelGrids) -> Iterator[None]:
+    """Have every product of ``base`` computed with rounded weights inside the block.
+
+    Layers with an adapter are ``RoundedLinear``. Token vectors are read from the head's
+    weights or from a table, rounded or not, as in the graph.
+    """
+    embedding, head = base.get_input_embeddings(), head_of(base)
     dtype = cast("torch.Tensor", embedding.weight).dtype
-    adapted = rounded_layers(model)
-    within = {id(module) for layer in adapted for module in layer.modules()}
-    for layer in adapted:
-        layer.start(grid, dtype)
-    before: dict[nn.Module, Any] = {
-        module: module.weight
-        for module in model.modules()
+    named = dict(base.named_modules())
+    adapted = {name: one for name, one in named.items() if isinstance(one, RoundedLinear)}
+    within = {id(part) for layer in adapted.values() for part in layer.modules()}
+    for name, layer in adapted.items():
+        layer.start(grids.product(name), dtype)
+    plain = {
+        name: module
+        for name, module in named.items()
         if isinstance(module, nn.Linear) and id(module) not in within
     }
-    for module, weight in before.items():
-        module.weight = nn.Parameter(grid.rounded(weight).to(dtype), requires_grad=False)
-    if grid.bits == _INT4 and base.config.tie_word_embeddings:
-        before[embedding] = embedding.weight
-        embedding.weight = head_of(base).weight
+    before: dict[nn.Module, Any] = {one: one.weight for one in (*plain.values(), embedding)}
+    for name, linear in plain.items():
+        grid = grids.head if linear is head else grids.product(name)
+        linear.weight = _on_grid(linear.weight, grid, dtype)
+    if grids.shares_head:
+        embedding.weight = head.weight
+    elif grids.table:
+        # The head keeps the data type in which what the two share is stored.
+        stored = before[head if grids.tied else embedding]
+        embedding.weight = _on_grid(stored, grids.table, dtype)
     try:
         yield
     finally:
         for module, weight in before.items():
             module.weight = weight
+
+
+def _on_grid(weight: torch.Tensor, grid: Grid | None, dtype: torch.dtype) -> nn.Parameter:
+    found = weight.to(dtype) if grid is None else grid.rounded(weight, dtype)
+    return nn.Parameter(found.detach(), requires_grad=False)

@@ -33,7 +33,7 @@ from .machine import (
 from .nvidia_libraries import libraries_script, load_nvidia_libraries
 from .proven import ProvenTarget
 from .registry import ENTRY_POINTS, Family, Proof, families, family_named
-from .rounding import embedding_of, has_zero_points, head_of
+from .rounding import embedding_of, has_zero_points, head_of, mixed_layers
 from .versions import RUNTIME_FLAVOURS
 
 __all__ = [
@@ -87,6 +87,7 @@ __all__ = [
     "known_facts",
     "libraries_script",
     "load_nvidia_libraries",
+    "mixed_layers",
     "not_applicable",
     "plan_calibration",
     "probe",

@@ -14,7 +14,14 @@ from autotune.candidate import Algorithm, Embedding, Head, Precision, Recipe
 
 from .contract import Architecture
 
-__all__ = ["BuiltEmbedding", "BuiltHead", "embedding_of", "has_zero_points", "head_of"]
+__all__ = [
+    "BuiltEmbedding",
+    "BuiltHead",
+    "embedding_of",
+    "has_zero_points",
+    "head_of",
+    "mixed_layers",
+]
 
 _GENAI = "https://github.com/microsoft/onnxruntime-genai/blob/v0.18.0/src/python/py/models"
 _BUILDER = f"{_GENAI}/builders/base.py"
@@ -60,6 +67,19 @@ def has_zero_points(recipe: Recipe) -> bool:
     """Return whether each block of the products stores where its zero is."""
     is_quantised = recipe.precision in _QUANTISED
     return is_quantised and (not recipe.symmetric or recipe.algorithm in _K_QUANT)
+
+
+def mixed_layers(layers: int) -> frozenset[int]:
+    """Return which of so many layers have some products in eight bits with ``mixed``.
+
+    The outer eighths and every third between (``make_matmul_mixed_precision`` in the builder).
+    """
+    eighth = layers / 8
+    return frozenset(
+        number
+        for number in range(layers)
+        if number < eighth or number >= 7 * eighth or (number - round(eighth)) % 3 == 2  # noqa: PLR2004 - the last of three
+    )
 
 
 _Reason = tuple[str, str]

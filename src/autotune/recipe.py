@@ -86,8 +86,9 @@ class Recipe:
         symmetric: the steps of a block lie around zero; if not, each block stores where
             its zero is (k_quant stores it whatever this says).
         mixed: the products that suffer most from four bits have eight: ``v_proj`` and
-            ``down_proj`` of the outer layers and of every third between them. Part of
-            ``k_quant_mixed``, where it is not said again.
+            ``down_proj`` of the outer layers and of every third between them, with ``q_proj``
+            and ``k_proj`` where these are packed. Part of ``k_quant_mixed``, where it is not
+            said again.
         head: of the graph; None is like the other products.
         embedding: of the graph; None is the builder's own choice.
     """

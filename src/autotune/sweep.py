@@ -21,10 +21,9 @@ from filelock import Timeout
 from autotune.errors import OutputError, RunError, UsageError
 from autotune.estimate import free_disk_bytes
 from autotune.narrate import Narrator, summary_of
-from autotune.passes import ArtifactStore, has_grid
+from autotune.passes import ArtifactStore
 from autotune.plain import digest, to_plain
 from autotune.progress import Progress
-from autotune.recipe_choice import choose_recipes
 from autotune.records import first_change
 from autotune.reports import (
     Cell,
@@ -59,6 +58,7 @@ from autotune.sweep_record import (
 )
 from autotune.targets import Executor, LocalExecutor
 from autotune.termination import termination_as_interrupt
+from autotune.training_plan import reproduced
 from autotune.units import format_duration, format_size
 
 __all__ = ["run_sweep"]
@@ -171,13 +171,15 @@ def _open(
 ) -> _Sweep:
     """Prepare the sweep and read what its table holds already."""
     progress.working("prepare")
-    session = prepare(request.config, executor=executor, store=store, log_dir=log_dir)
+    # Of every recipe that is named the cost is known then, proposed or not.
+    config = replace(request.config, recipes=request.recipes)
+    session = prepare(config, executor=executor, store=store, log_dir=log_dir)
     progress.rest()
     _check_methods(request, session)
     plan = SweepPlan(
         instance=instance_name(request, session),
         space=request.space,
-        recipes=choose_recipes(session.recipe_offer, request.recipes),
+        recipes=session.settings.recipes,
     )
     settings = replace(
         session.settings, recipes=plan.recipes, rungs=plan.rungs, space=request.space
@@ -203,11 +205,12 @@ def _check_methods(request: SweepRequest, session: Session) -> None:
             "Method 'qlora' needs bitsandbytes, which is not installed;"
             " run: pip install 'autotune-slm[train]', or use --methods lora."
         )
+    possible = reproduced(request.space.quantisers, session.source)
     for name in request.space.quantisers:
-        if not has_grid(name):
+        if name not in possible:
             raise UsageError(
-                f"--quantisers has {name!r}, whose rounding training does not reproduce; take one"
-                " like 'int4-b32' or 'int8-b32'."
+                f"--quantisers has {name!r}, whose rounding of this model training does not"
+                " reproduce; take one like 'int4-b32' or 'int4-b32-rtn-asym-head8'."
             )
 
 

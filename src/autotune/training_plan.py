@@ -9,13 +9,13 @@ from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.depths import DepthOffer
 from autotune.estimate import Estimates, Estimator, assumed_gflops, has_fast_bf16
-from autotune.passes import ModelSource, has_grid
+from autotune.passes import ModelSource, has_grid, layer_names, why_not_mixed
 from autotune.search import SearchSpace
 from autotune.targets import Machine, read_accelerators
 from autotune.task import TrainingExample
 from autotune.trainings import Offer, Rounding, Trainer, Trainings, offer
 
-__all__ = ["offered_methods", "offered_space", "run_estimates"]
+__all__ = ["offered_methods", "offered_space", "reproduced", "run_estimates"]
 
 # lora_alpha over rank; the portfolio takes 2, the sampler may halve it.
 _ALPHA_RATIOS = (1.0, 2.0)
@@ -83,8 +83,14 @@ def offered_methods(
         n_bytes = next((gpu.memory_bytes.value for gpu in gpus), None)
     trainer = Trainer(device=trains_on, memory_bytes=n_bytes, versions=versions)
     known = tuple(filter(None, dict.fromkeys(recipe.quantiser for recipe in recipes)))
-    rounding = Rounding(known=known, reproduced=tuple(filter(has_grid, known)))
+    rounding = Rounding(known=known, reproduced=reproduced(known, source))
     return offer(config.trainings, trainer, source.architecture.parameters, rounding)
+
+
+def reproduced(quantisers: Sequence[str], source: ModelSource) -> tuple[str, ...]:
+    """Return those of ``quantisers`` whose rounding of this model training can do."""
+    names, layers = layer_names(source.artifact.path), source.architecture.layers
+    return tuple(q for q in quantisers if has_grid(q) and not why_not_mixed(q, names, layers))
 
 
 def offered_space(

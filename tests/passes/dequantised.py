@@ -39,7 +39,7 @@ def dequantised(folder: Path) -> dict[str, Floats]:
             read(second if node.op_type == "MatMulNBits" else first),
             read(scales),
             read(zeros[0]) if zeros else None,
-            bits=node.attributes["bits"].value,
+            bits=node.attributes["bits"].value if "bits" in node.attributes else 4,
             block=node.attributes["block_size"].value,
         )
     return found
@@ -47,8 +47,10 @@ def dequantised(folder: Path) -> dict[str, Floats]:
 
 def _weights(codes: Any, scales: Any, zeros: Any, *, bits: int, block: int) -> Floats:
     outputs = scales.shape[0]
-    unpacked = _unpack(codes.reshape(outputs, -1), bits).reshape(outputs, -1, block)
-    offset: Any = 1 << (bits - 1)
+    unpacked = _unpack(codes.reshape(outputs, -1), bits)
+    unpacked = np.pad(unpacked, ((0, 0), (0, -unpacked.shape[1] % block)))  # a table's last block
+    unpacked = unpacked.reshape(outputs, -1, block)
+    offset: Any = 0 if codes.dtype.name == "int4" else 1 << (bits - 1)
     if zeros is not None:
         offset = _unpack(zeros.reshape(outputs, -1), bits)[:, : scales.shape[1], None]
     values: Floats = (unpacked - offset).astype(np.float32) * scales[..., None]
@@ -56,7 +58,7 @@ def _weights(codes: Any, scales: Any, zeros: Any, *, bits: int, block: int) -> F
 
 
 def _unpack(packed: Any, bits: int) -> NDArray[np.int64]:
-    if bits == 8:
+    if bits == 8 or packed.dtype != np.uint8:  # numbers of four bits have a type of their own
         return packed.astype(np.int64)  # type: ignore[no-any-return]  # numpy's Any
     halves = np.stack([packed & 15, packed >> 4], axis=-1)
     return halves.reshape(len(packed), -1).astype(np.int64)

@@ -12,10 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="extra 'train' is not installed")
+pytest.importorskip("peft", reason="extra 'train' is not installed")
 pytest.importorskip("onnxruntime_genai", reason="extra 'cpu' is not installed")
 pytest.importorskip("onnx_ir", reason="extra 'cpu' is not installed")
 
@@ -28,12 +28,11 @@ from autotune.plain import to_plain
 from autotune.targets import Job, JobResult, LocalExecutor
 
 from ..tiny_model import make_tiny_model  # noqa: TID252 - tests are no installed package
-from .dequantised import dequantised
+from .grid_weights import differing, rounded_as_trained
 
 # Modules behind the folder's front door.
-base_model, building, graph, grids, proof = (
-    import_module(f"autotune.passes.{n}")
-    for n in ("base_model", "build", "graph", "grids", "proof")
+base_model, building, graph, proof = (
+    import_module(f"autotune.passes.{n}") for n in ("base_model", "build", "graph", "proof")
 )
 
 INT4 = Recipe(
@@ -72,6 +71,8 @@ ROUNDED = (
     replace(INT4, block_size=128),
     replace(INT4, algorithm=Algorithm.RTN),
     INT8,
+    ASYMMETRIC,
+    CHEAPLY_MIXED,
 )
 
 
@@ -133,25 +134,15 @@ def test_a_graph_has_the_attributes_that_its_recipe_asked_for(
 def test_weights_of_the_graph_are_those_of_the_grid_bit_by_bit(
     built: Built, tiny_model_dir: Path, recipe: Recipe
 ) -> None:
-    grid = grids.Grid.of(recipe.quantiser)
     model = base_model.load_model(tiny_model_dir, torch.float32)
-    modules = dict(model.named_modules())
-    found = dequantised(built[recipe.name][0])
-    # The embedding of int8 stays as it is.
+    assert recipe.quantiser is not None
+    found = differing(built[recipe.name][0], rounded_as_trained(model, recipe.quantiser))
+    # The table of token vectors of int8 is one of floats.
     assert len(found) == 11 + (recipe.precision == Precision.INT4)
-    for name, weights in found.items():
-        rounded = grid.rounded(weight_of(modules, name)).numpy()
-        assert np.array_equal(weights[:, : rounded.shape[1]], rounded), name
-
-
-def weight_of(modules: dict[str, Any], node: str) -> torch.Tensor:
-    """The weight (out, in) that the node has; the builder packs query, key and value."""
-    path = node.partition("/MatMul")[0].strip("/").replace("/", ".")
-    path = path.replace(".attn.", ".self_attn.") if "layers" in path else "lm_head"
-    packed = ("q_proj", "k_proj", "v_proj") if path.endswith("qkv_proj") else ("",)
-    names = [path.removesuffix("qkv_proj") + part for part in packed]
-    joined: torch.Tensor = torch.cat([modules[name].weight.detach() for name in names])
-    return joined
+    assert not any(found.values()), found
+    other = "int4-b32-asym-embfloat" if recipe.symmetric else "int4-b32-embfloat"
+    changed = differing(built[recipe.name][0], rounded_as_trained(model, other))
+    assert sum(count > 0 for count in changed.values()) >= 10
 
 
 def test_mixed_rounding_keeps_some_products_in_eight_bits(built: Built) -> None:

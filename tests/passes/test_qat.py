@@ -18,14 +18,12 @@ from torch import nn
 
 from autotune.candidate import AdapterConfig
 from autotune.errors import UsageError
-from autotune.passes import MergePass, has_grid
+from autotune.passes import MergePass
 
 from .training_runs import ADAPTER, base_model, compute, examples, lora, started, train
 
 # Modules behind the folder's front door.
-answer_loss, grids, qat = (
-    import_module(f"autotune.passes.{name}") for name in ("answer_loss", "grids", "qat")
-)
+answer_loss, qat = (import_module(f"autotune.passes.{name}") for name in ("answer_loss", "qat"))
 
 QAT = replace(ADAPTER, method="qat-lora", quantiser="int4-b32")
 
@@ -78,7 +76,8 @@ def test_what_is_trained_is_the_merged_model_after_rounding(
     model = base_model.load_model(merged, torch.float32)
     _, probe = examples.read_examples(inputs["data"] / "train.json")
     unrounded = answer_loss.row_losses(model, probe)
-    rounded_plainly(model, grids.Grid.of(quantiser), embedding=quantiser.startswith("int4"))
+    grid = qat.grids_of(model, quantiser).body
+    rounded_plainly(model, grid, embedding=quantiser.startswith("int4"))
     losses = answer_loss.row_losses(model, probe)
     tolerance = 1e-4 if device == "cpu" else 0.05
     assert trained["probe_nll"] == pytest.approx(sum(losses) / len(losses), rel=tolerance)
@@ -97,7 +96,7 @@ def test_gradients_are_those_of_the_update_as_if_nothing_were_rounded(
         # Straight through: W rounded plus an update that is subtracted where it has no gradient.
         for name, exact in merged_weights(one).items():
             layer = layers[name]
-            rounded = plain_rounding(exact.float().cpu(), grids.Grid.of("int4-b32"))
+            rounded = plain_rounding(exact.float().cpu(), layer.grid)
             layer.forward = plain_product(layer, rounded.to(exact.device))
         one._gradients(2, one.examples[:8])
         expected = {name: weight.grad for name, weight in one.weights.items()}
@@ -142,7 +141,7 @@ def test_layers_without_an_adapter_are_rounded_once_and_given_back(
     used = compute.training_compute()
     base = base_model.training_base(inputs["model"], "qat-lora", used)
     before = {name: p.detach().clone() for name, p in base.named_parameters()}
-    grid = grids.Grid.of("int4-b32")
+    grid = qat.grids_of(base, "int4-b32").body
     with lora.adapted(base, replace(QAT, target_modules="attention")):
         layer = base.model.layers[0]
         mlp, head = layer.mlp.up_proj.weight, base.lm_head.weight
@@ -168,7 +167,6 @@ def test_weights_are_rounded_once_per_step_however_often_they_are_used(
         one.advance(4)
         answer_loss.row_losses(one.base, one.examples[:4])
     # The first step's weights were rounded when memory was planned for.
-    # The first step's weights were rounded when memory was planned for.
     assert len(rounds) == 4 * 14
 
 
@@ -180,10 +178,6 @@ def counted(rounding: Any, calls: list[None]) -> Any:
     return call
 
 
-def test_quantisers_without_a_grid_are_refused_with_the_ones_that_have_one() -> None:
-    for quantiser in ("int4-b32-k_quant", "int4-b48", "int8-b32-rtn", "fp16"):
-        assert not has_grid(quantiser)
-        with pytest.raises(UsageError, match=r"algorithm default or rtn, or int8.*'int4-b32'"):
-            grids.Grid.of(quantiser)
+def test_base_and_adapter_are_one_weight_without_dropout() -> None:
     with pytest.raises(UsageError, match=r"use dropout 0, got 0\.1"):
         AdapterConfig(method="qat-lora", quantiser="int4-b32", dropout=0.1)

@@ -43,11 +43,17 @@ def test_a_table_of_another_sweep_is_refused_with_the_differing_fact(
 
 def test_a_plan_is_printed_and_nothing_left_behind(at_home: Path, autotune: Autotune) -> None:
     before = {path.name for path in at_home.iterdir()}
-    words = [*flags(output="planned.csv", ranks="4,8"), "--dry-run"]
-    code, out, _ = autotune(words)
+    quantiser = "int4-b32-rtn-mixed-asym-head8"  # of a recipe that nobody proposes
+    changes = {
+        "recipes": f"cpu-fp32,cpu-{quantiser}",
+        "methods": "lora,qat-lora",
+        "quantisers": quantiser,
+    }
+    code, out, _ = autotune([*flags(output="planned.csv", ranks="4,8", **changes), "--dry-run"])
     assert code == 0
     for part in ("census of 2 recipes", "4 trainings, lora, 3 epochs, 3 rungs", "16 models"):
         assert part in out
+    assert "4 trainings, qat-lora, 3 epochs, 3 rungs" in out
     assert "42 rows, 0 of them in the table" in " ".join(out.split())
     assert {path.name for path in at_home.iterdir()} == before
 
@@ -85,6 +91,10 @@ REQUESTS = [
     ({"recipes": "cpu-fp16", "output": "new.csv"}, "'cpu-fp16' is not built: "),
     ({"recipes": ",", "output": "new.csv"}, "--recipes is a list of values"),
     ({"learning_rates": "0", "output": "new.csv"}, "greater than zero, got '0'"),
+    (
+        {"methods": "qat-lora", "quantisers": "int4-b32-k_quant", "output": "new.csv"},
+        "--quantisers has 'int4-b32-k_quant', whose rounding of this model training does not",
+    ),
 ]
 
 
