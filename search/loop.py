@@ -36,8 +36,9 @@ from .outlook import (
     untried_outlook,
 )
 from .settings import SearchSettings
+from .training_choice import TrainingChoice
 
-__all__ = ["LoopView", "TrainingChoice"]
+__all__ = ["LoopView"]
 
 # The first scores of a run may eat into the tolerance of the budget (10 %): without
 # them the training is lost.
@@ -46,29 +47,6 @@ _FIRST_SCORE_SLACK = 1.06
 _LITTLE_MORE = 0.02
 # Failures after which a lever that was asked for is no longer insisted on.
 _MOST_FAILURES = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingChoice:
-    """A training to begin or to go on with.
-
-    Attributes:
-        adapter: None is a new config of ``arm``, to be proposed.
-        target: fraction to train to.
-        gain: expected improvement of the log of the final loss.
-        cost_s: until it is trained to the end and scored.
-        base_s: of that what its base takes, which later trainings at its depth have for nothing.
-        reason: for people.
-        arm: what the training can be built for.
-    """
-
-    adapter: AdapterConfig | None
-    target: float
-    gain: float
-    cost_s: float
-    reason: str
-    base_s: float = 0.0
-    arm: Arm = WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)

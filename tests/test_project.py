@@ -42,6 +42,7 @@ WORKER_ONLY = {
     "autotune.passes.cutting": "moves torch tensors between safetensors files",
     "autotune.passes.fit": "counts the torch tensors that a training keeps",
     "autotune.passes.graph": "reads graphs with onnx_ir",
+    "autotune.passes.healing": "a training loop over torch tensors",
     "autotune.passes.layer_choice": "states and losses of a torch model",
     "autotune.passes.lora": "torch modules with peft's layers in them",
     "autotune.passes.merging": "torch modules, merged and compared",
