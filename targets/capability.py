@@ -234,8 +234,8 @@ def _architecture_reason(recipe: Recipe, architecture: Architecture) -> _Reason 
     if architecture.name == "PhiMoEForCausalLM" and recipe.provider != "cuda":
         return "the builder exports PhiMoEForCausalLM for cuda in int4 only", _VALID
     if recipe.layers not in (None, architecture.layers):
-        reason = f"no pass drops layers, and the model has {architecture.layers}"
-        return f"{reason}, not {recipe.layers}", _OPTIONS
+        reason = f"the model has {architecture.layers} layers; fewer are asked for with --layers"
+        return reason, _OPTIONS
     return None
 
 

@@ -70,7 +70,7 @@ def test_what_is_offered_passes_the_check_and_what_is_refused_does_not(provider:
         (replace(INT4, accuracy_level=5), "accuracy_level"),
         (replace(FP32, provider="dml"), "does not load"),
         (replace(FP32, provider="webgpu"), "runs int8, int4"),
-        (replace(FP32, layers=20), "no pass drops layers"),
+        (replace(FP32, layers=20), "fewer are asked for with --layers"),
         (replace(INT4, activations=Precision.FP32), "no fp32 activations for int4 on cpu"),
         (
             replace(INT4, provider="webgpu", activations=Precision.BF16),
