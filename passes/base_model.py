@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = [
+    "decoder_of",
     "head_of",
     "load_for",
     "load_model",
@@ -167,6 +168,16 @@ def head_of(model: PreTrainedModel) -> nn.Module:
     """Return the layer that makes logits."""
     head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     return head
+
+
+def decoder_of(model: PreTrainedModel) -> nn.Module:
+    """Return the model without its head: from ids to states.
+
+    Where only states are looked at: a head on each row's last place (``logits_to_keep=1``)
+    has torch copy the head's weights for every row, which took most of a step's time.
+    """
+    decoder: nn.Module = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    return decoder
 
 
 def set_training(model: PreTrainedModel, is_training: bool) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from .answer_loss import on_device
+from .base_model import decoder_of
 from .examples import Example
 from .layer_choice import layers_of
 from .training import Training
@@ -63,9 +64,9 @@ class Healing(Training):
         ids, counts = on_device(self.base.device, ids), on_device(self.base.device, counts)
         whole = layers_of(self.whole)
         with torch.no_grad(), _states([whole[number] for number in self.kept]) as wanted:
-            self.whole(input_ids=ids, use_cache=False, logits_to_keep=1)
+            decoder_of(self.whole)(input_ids=ids, use_cache=False)
         with _states(list(layers_of(self.base))) as own:
-            self.base(input_ids=ids, use_cache=False, logits_to_keep=1)
+            decoder_of(self.base)(input_ids=ids, use_cache=False)
         found = [
             (mine[counts].float() - theirs[counts].float()).square().sum(-1)
             / theirs[counts].float().square().sum(-1)

@@ -17,7 +17,7 @@ from autotune.errors import ModelSourceError
 
 from . import compute
 from .answer_loss import on_device
-from .base_model import load_model
+from .base_model import decoder_of, load_model
 from .examples import Example
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _turns(model: PreTrainedModel, ids: torch.Tensor, is_token: torch.Tensor) ->
     hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
     hooks.append(layers[-1].register_forward_hook(after))
     try:
-        model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        decoder_of(model)(input_ids=ids, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
@@ -109,8 +109,7 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         ModelSourceError: they are no list in it.
     """
-    decoder = model.get_decoder()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
-    layers = getattr(decoder, "layers", None)
+    layers = getattr(decoder_of(model), "layers", None)
     if not isinstance(layers, nn.ModuleList):
         raise ModelSourceError(
             "Layers to cut are looked for in the decoder's list of layers,"
