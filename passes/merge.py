@@ -53,9 +53,9 @@ class MergePass:
 
         Returns:
             Facts: ``dtype`` of the stored weights, ``merge_base``, ``logit_difference``
-            between base + adapter and merged, as a share of the logits' spread
-            (``float32``: the largest; ``bfloat16`` or ``float16``: root mean square after
-            rounding), ``probe_tokens``, ``seconds`` per part.
+            between base + adapter and merged, root mean square as a share of the logits'
+            spread (``float32``, and ``bfloat16`` or ``float16`` after rounding),
+            ``probe_tokens``, ``seconds`` per part.
 
         Raises:
             MergeError: the merged weights disagree with base + adapter.

@@ -189,6 +189,7 @@ def test_an_output_that_exists_is_left_as_it_is(autotune: Autotune, somewhere_el
 def test_a_finished_run_is_not_resumed(autotune: Autotune, somewhere_else: Path) -> None:
     (somewhere_else / "run" / "model").mkdir(parents=True)
     (somewhere_else / "run" / "run.json").write_text("{}", encoding="utf-8")
+    (somewhere_else / "run" / "report.json").write_text('{"schema": "x"}', encoding="utf-8")
     ended = autotune("resume", "run")
     assert ended.code == 2
     assert "'run' is finished; its report is run" in ended.err

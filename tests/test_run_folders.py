@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -300,11 +302,21 @@ def test_one_wrong_name_among_several_removes_none(autotune: Autotune) -> None:
 # The dashboard
 
 
+@pytest.mark.enable_socket
 def test_the_dashboard_says_what_it_lacks(autotune: Autotune) -> None:
     run = make_run(Path("results/one"))
-    code, _, err = autotune("dashboard", "one", "--port", "1")
+    has_extra = find_spec("optuna_dashboard") is not None
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = autotune("dashboard", "one", "--port", str(port))
     assert code == 2
-    assert "autotune-slm[dashboard]" in err or "Port 1 of 127.0.0.1" in err
+    assert (f"Port {port} of 127.0.0.1" if has_extra else "autotune-slm[dashboard]") in err
+    if has_extra:
+        (run / "study.journal").write_text("{}\n", encoding="utf-8")
+        code, _, err = autotune("dashboard", "one", "--port", str(port))
+        assert (code, "is no whole journal" in err) == (2, True)
     (run / "study.journal").write_text("", encoding="utf-8")
     assert "has no study yet" in autotune("dashboard", "one")[2]
 

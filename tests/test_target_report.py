@@ -13,7 +13,8 @@ import pytest
 from autotune.candidate import Precision
 from autotune.config import RunConfig
 from autotune.confirmation import Confirmation, confirmed, run_confirm
-from autotune.errors import UsageError
+from autotune.errors import OutputError, UsageError
+from autotune.export import export_trial
 from autotune.measure_model import MeasureRequest
 from autotune.measured_folder import open_folder
 from autotune.plain import to_plain
@@ -26,6 +27,7 @@ from autotune.reports import (
     RunReport,
     load_report,
 )
+from autotune.runner import resume_run
 from autotune.steps import OutcomeStatus
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import stand_in
@@ -336,6 +338,38 @@ def test_measuring_here_asks_the_requests_of_the_run_and_is_no_confirmation_for_
             as_json=False,
         )
     assert tuned.report.outcome == "unconfirmed"
+
+
+@pytest.mark.parametrize("left", [None, '{"schema": "autotune.run", "sch'])
+def test_a_run_that_was_stopped_between_its_model_and_its_report_is_resumed(
+    left: str | None, tuned: Tuned, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tuned.folder, run)
+    (run / "report.json").unlink()
+    if left is not None:
+        (run / "report.json").write_text(left, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"`autotune resume .*run` writes it"):
+        export_trial(run, 0)
+    before = (run / "model" / "autotune.json").read_bytes()
+    report = resume_run(run)
+    assert report.chosen == tuned.report.chosen
+    assert load_report(run / "report.json") == report
+    assert (run / "model" / "autotune.json").read_bytes() == before
+    with pytest.raises(UsageError, match="is finished"):
+        resume_run(run)
+
+
+def test_a_model_folder_of_another_choice_is_not_replaced(tuned: Tuned, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tuned.folder, run)
+    (run / "report.json").unlink()
+    about = json.loads((run / "model" / "autotune.json").read_text(encoding="utf-8"))
+    text = json.dumps(about | {"name": "somebody's"})
+    (run / "model" / "autotune.json").write_text(text, encoding="utf-8")
+    with pytest.raises(OutputError, match="model"):
+        resume_run(run)
+    assert (run / "model" / "autotune.json").read_text(encoding="utf-8") == text
 
 
 def test_another_model_folder_is_refused(tuned: Tuned, tiny_built_dir: Path) -> None:

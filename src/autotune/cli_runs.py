@@ -196,7 +196,10 @@ def export(
 
 
 def validate(
-    folder: Annotated[Path, typer.Argument(help="Deploy folder: RUN/model.")],
+    folder: Annotated[
+        str,
+        typer.Argument(help="RUN, RUN/model, any other deploy folder, or a name below results/."),
+    ],
     *,
     target: Annotated[
         str | None, typer.Option(help="Where it runs.  [default: what it was built for]")
@@ -210,7 +213,8 @@ def validate(
     """Check a deploy folder: digests, description, provider, and its times taken again."""
     from autotune.validate import run_validate  # noqa: PLC0415 - startup time
 
-    raise typer.Exit(run_validate(folder, target=target, data=data, rounds=rounds, as_json=as_json))
+    path = find_run(folder)
+    raise typer.Exit(run_validate(path, target=target, data=data, rounds=rounds, as_json=as_json))
 
 
 def dashboard(

@@ -26,7 +26,8 @@ def serve_dashboard(run: Path, *, port: int) -> None:
     """Serve the study of ``run`` on this machine until Ctrl-C.
 
     Raises:
-        UsageError: no run, no study, a port in use, or optuna-dashboard is not installed.
+        UsageError: no run, no study or one that cannot be read, a port in use, or
+            optuna-dashboard is not installed.
     """
     read_run(run)
     study = run / "study.journal"
@@ -44,8 +45,15 @@ def serve_dashboard(run: Path, *, port: int) -> None:
 
     with tempfile.TemporaryDirectory(prefix="autotune-dashboard-") as folder:
         copy = shutil.copyfile(study, Path(folder) / "study.journal")
+        try:
+            storage = JournalStorage(JournalFileBackend(str(copy)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{str(study)!r} is no whole journal of optuna's ({error!r}); `autotune show {run}`"
+                " tells the trials, which are kept in files of their own."
+            ) from error
         typer.echo(f"http://{_HOST}:{port}  (a copy of {study}; Ctrl-C ends)", err=True)
-        run_server(JournalStorage(JournalFileBackend(str(copy))), host=_HOST, port=port)
+        run_server(storage, host=_HOST, port=port)
 
 
 def _check_port(port: int) -> None:

@@ -27,6 +27,7 @@ from autotune.reports import (
     load_report,
     search_models,
 )
+from autotune.run_folders import has_report
 from autotune.session import Session, prepare
 from autotune.steps import Event, OutcomeStatus, TrainStep
 from autotune.targets import LocalExecutor
@@ -55,6 +56,11 @@ def export_trial(run: Path, trial: int, *, output: Path | None = None) -> Path:
     if target.exists():
         raise OutputError(
             f"{str(target)!r} exists and nothing is overwritten; name another --output."
+        )
+    if not has_report(run):
+        raise UsageError(
+            f"Exported is from a run with its report, {str(run)!r} has none that is whole;"
+            f" `autotune resume {run}` writes it, from the record of the run."
         )
     report = load_report(run / "report.json")
     events = EventLog(run / report.events_file).read()

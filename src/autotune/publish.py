@@ -28,6 +28,7 @@ from autotune.reports import (
     TaskFacts,
     WorkloadFacts,
     build_report,
+    load_model,
     write_json_atomic,
     write_mistakes,
     write_model_folder,
@@ -97,14 +98,20 @@ def publish(
     )
     report = _with_uncertainty(build_report(context, events))
     # The model first: a report must not name a folder that a full disk prevented.
-    if done is not None and done.chosen is not None:
-        write_model(session, steps.lineage, folder / "model", done.chosen, report)
+    chosen = None if done is None else done.chosen
+    if chosen is not None and not _holds(folder / "model", chosen):
+        write_model(session, steps.lineage, folder / "model", chosen, report)
     write_json_atomic(folder / "report.json", to_plain(report))
     if (mistakes := _mistakes(session, events)) is not None:
         write_mistakes(folder / MISTAKES_FILE, mistakes)
     hardware = target.report if target else calibrated_for(report)
     write_page(folder, report, events, shows_mistakes=True, hardware=hardware)
     return report
+
+
+def _holds(folder: Path, chosen: Candidate) -> bool:
+    """Whether ``chosen`` is there already: of a run that was stopped before its report."""
+    return folder.is_dir() and load_model(folder).name == chosen.name
 
 
 def _levers_left(session: Session) -> dict[Lever, str]:

@@ -14,7 +14,16 @@ from typing import Any
 
 from autotune.errors import UsageError
 
-__all__ = ["JOB", "RESULTS", "RunFolder", "find_run", "is_held", "list_runs", "read_run"]
+__all__ = [
+    "JOB",
+    "RESULTS",
+    "RunFolder",
+    "find_run",
+    "has_report",
+    "is_held",
+    "list_runs",
+    "read_run",
+]
 
 RESULTS = Path("results")
 CONFIG, REPORT, TRIALS = "run.json", "report.json", "trials.jsonl"
@@ -125,6 +134,11 @@ def _problem(report: dict[str, Any]) -> str:
     if found != ("autotune.run", "1.0"):
         return f"{REPORT} is of {found[0]!r} {found[1]!r}, this autotune reads 'autotune.run' '1.0'"
     return ""
+
+
+def has_report(path: Path) -> bool:
+    """Whether the folder ``path`` has a whole report, of whatever version."""
+    return bool(_read(path / REPORT))
 
 
 def is_held(path: Path) -> bool:

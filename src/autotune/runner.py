@@ -35,6 +35,7 @@ from autotune.reports import (
     trials_of,
     write_json_atomic,
 )
+from autotune.run_folders import has_report
 from autotune.search import StagedPlanner, StudyRecord
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
@@ -137,7 +138,7 @@ def resume_run(folder: Path, *, progress: Progress | None = None) -> RunReport:
         ReplayError: a record that the planner would not have made.
     """
     config = RunConfig.load(folder / "run.json")
-    if (folder / "model").exists():
+    if (folder / "model").exists() and has_report(folder):
         raise UsageError(f"{str(folder)!r} is finished; its report is {folder / 'report.json'}.")
     if config.chain is not None and not config.chain.is_whole:
         raise UsageError(

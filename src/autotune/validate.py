@@ -39,6 +39,7 @@ from autotune.targets import LocalExecutor, families
 __all__ = ["run_validate", "validate_folder"]
 
 _FAILED = 1
+_DESCRIPTION = "autotune.json"
 
 
 def run_validate(
@@ -47,7 +48,7 @@ def run_validate(
     """Check the deploy folder, print what was found, and return the exit code.
 
     Args:
-        folder: that a run or ``autotune export`` wrote.
+        folder: that a run or ``autotune export`` wrote, or a run folder with a ``model/``.
         target: to run on, where the provider is in another interpreter: ``cuda@/path``.
         data: of the run, for the same requests; None knows the demo's.
         rounds: fresh processes.
@@ -76,9 +77,11 @@ def validate_folder(
 ) -> Validation:
     """Return the checks of ``folder``; arguments and errors as ``run_validate``."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    if not (folder / "autotune.json").is_file():
+    if not (folder / _DESCRIPTION).is_file() and (folder / "model").is_dir():
+        folder /= "model"
+    if not (folder / _DESCRIPTION).is_file():
         raise UsageError(
-            f"A deploy folder of autotune has an autotune.json, {str(folder)!r} has none; name"
+            f"A deploy folder of autotune has an {_DESCRIPTION}, {str(folder)!r} has none; name"
             " RUN/model, or time any onnxruntime-genai folder with `autotune measure`."
         )
     opened = _opened(folder)

@@ -47,7 +47,7 @@ def test_the_merged_folder_loads_and_equals_base_with_adapter(
 ) -> None:
     facts = MergePass().run({"model": tiny_model_dir, "adapter": trained}, tmp_path)
     assert facts["dtype"] == "float32"
-    assert 0 < facts["logit_difference"]["float32"] < 1e-3
+    assert 0 < facts["logit_difference"]["float32"] < 2e-4
     ids = torch.tensor([[5, 6, 7, 200, 299]])
     merged = base_model.load_model(tmp_path, torch.float32)(input_ids=ids).logits
     base = base_model.load_model(tiny_model_dir, torch.float32)
@@ -109,7 +109,7 @@ def test_an_adapter_that_left_no_model_is_a_diverged_training(
 def scaled(model: PeftModel) -> object:
     for module in model.modules():
         if isinstance(module, lora.PeftLinear):
-            module.scaling["default"] *= 1.05
+            module.scaling["default"] *= 1.01
     return merging.fold(model)
 
 
