@@ -10,7 +10,10 @@ import typer
 __all__ = ["add_olive"]
 
 _Config = Annotated[
-    Path, typer.Argument(help="JSON or YAML, of Olive 0.13 or of its Phi tutorial of 2024.")
+    Path,
+    typer.Argument(
+        help="JSON or YAML, of Olive 0.13 or of its Phi tutorial of 2024; or what import wrote."
+    ),
 ]
 _Target = Annotated[
     str | None, typer.Option(help="As for a search; takes the place of systems and engine.")
@@ -98,10 +101,16 @@ def import_(
     search: _Search = False,
     trust_remote_code: _Trust = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write.  [default: stdout]")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write, .toml or .json.  [default: JSON on stdout]"
+        ),
     ] = None,
 ) -> None:
-    """Write what a configuration of Olive's comes to in our own form, that of a run.json."""
+    """Write what a configuration of Olive's comes to as a run of our own: TOML or JSON.
+
+    `autotune run FILE` starts it; a name that ends in .toml makes it TOML.
+    """
     from autotune.configured import import_configuration  # noqa: PLC0415 - startup time
     from autotune.olive import OliveRequest  # noqa: PLC0415 - same
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from autotune.chain_run import run_chain
 from autotune.config import RunConfig
 from autotune.errors import OutputError, UsageError
 from autotune.olive import OlivePlan, OliveRequest, Verdict, read_olive
-from autotune.plain import to_plain
 from autotune.progress import Progress
 from autotune.remote import run_elsewhere
+from autotune.run_file import load_run_file, run_text
 from autotune.runner import tune
 
 __all__ = ["import_configuration", "run_configuration"]
@@ -29,6 +30,8 @@ def run_configuration(
         UsageError: what the file asks for cannot be done, or something in it is still open.
         AutotuneError: as ``tune``.
     """
+    if (own := load_run_file(request.path)) is not None:
+        return _start(_changed(own, request), output=output, dry_run=dry_run, as_json=as_json)
     plan = _told(request)
     if plan.open_points and not dry_run:
         raise UsageError(_open(plan, request))
@@ -36,9 +39,38 @@ def run_configuration(
         return run_elsewhere(
             plan.job, output=output or plan.output, dry_run=dry_run, as_json=as_json
         )
-    config = _config(plan)
-    run = tune if config.chain is not None and config.chain.is_whole else run_chain
-    return run(config, output=output or plan.output, dry_run=dry_run, as_json=as_json)
+    return _start(_config(plan), output=output or plan.output, dry_run=dry_run, as_json=as_json)
+
+
+def _start(config: RunConfig, *, output: Path | None, dry_run: bool, as_json: bool) -> int:
+    run = run_chain if config.chain is not None and not config.chain.is_whole else tune
+    return run(config, output=output, dry_run=dry_run, as_json=as_json)
+
+
+def _changed(config: RunConfig, request: OliveRequest) -> RunConfig:
+    """Return a run of our own form with the flags of ``request``.
+
+    Raises:
+        UsageError: a flag that only configurations of Olive's take.
+    """
+    asked = {"--on": request.on, "--set": request.sets, "--search": request.is_search}
+    if refused := [flag for flag, value in asked.items() if value]:
+        raise UsageError(
+            f"{refused[0]} is for configurations of Olive's, {str(request.path)!r} is a whole run;"
+            " change the value in the file."
+        )
+    given: dict[str, Any] = {
+        "target": request.target,
+        "model": request.model,
+        "budget_s": request.budget_s,
+        "max_trials": request.max_trials,
+    }
+    return replace(
+        config,
+        **{name: value for name, value in given.items() if value is not None},
+        constraints=(*config.constraints, *request.constraints),
+        trust_remote_code=config.trust_remote_code and request.trust_remote_code,
+    )
 
 
 def import_configuration(request: OliveRequest, *, output: Path | None) -> int:
@@ -54,7 +86,7 @@ def import_configuration(request: OliveRequest, *, output: Path | None) -> int:
             f"{str(request.path)!r} is a job of Azure ML; name the target that it has there with"
             " --target, and the data with --set."
         )
-    text = json.dumps(to_plain(_config(plan)), indent=2) + "\n"
+    text = run_text(_config(plan), suffix="" if output is None else output.suffix)
     if output is None:
         sys.stdout.write(text)
         return 0

@@ -119,7 +119,13 @@ def _tables(path: Path) -> dict[str, Any]:
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    return _named(FILE, _tables(path))
+    found = _tables(path)
+    if isinstance(found.get("trainings"), dict):  # see run_file, which is not imported here
+        raise UsageError(
+            f"{FILE!r} holds a whole run, as `autotune import` writes it; start it with"
+            f" `autotune run {FILE}`, or give it another name."
+        )
+    return _named(FILE, found)
 
 
 def _of_project(path: Path) -> dict[str, Any]:
