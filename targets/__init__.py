@@ -1,5 +1,6 @@
 """Targets: what a machine is and can run, and where steps are executed."""
 
+from .assumed import AssumedTarget
 from .calibrate import CalibrationPlan, calibrate, plan_calibration
 from .calibrate_grade import (
     GRADE_RULE,
@@ -44,6 +45,7 @@ __all__ = [
     "Accelerators",
     "Adapter",
     "Architecture",
+    "AssumedTarget",
     "CalibrationPlan",
     "Conditions",
     "Conflict",

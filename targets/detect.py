@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from autotune.errors import HardwareError, RunError, UsageError
 
+from .assumed import AssumedTarget
 from .capability import types_to_prove
 from .conflict import Conflict, find_conflicts
 from .contract import Executor, Job, JobResult, Target
@@ -117,15 +118,21 @@ def _with_advice(found: Finding, read_gpus: Callable[[], Fact[tuple[Gpu, ...]]])
 
 
 def resolve_targets(
-    text: str, executor: Executor, *, known: Iterable[Family] | None = None
+    text: str,
+    executor: Executor,
+    *,
+    known: Iterable[Family] | None = None,
+    may_be_absent: bool = False,
 ) -> list[Target]:
-    """Return the targets that ``text`` names, each proven.
+    """Return the targets that ``text`` names, each proven unless it may be absent.
 
     Args:
         text: ``auto``, or names separated by commas, each with an interpreter of its own
             if needed: ``cpu,cuda@/path/to/python``.
         executor: runs the proofs; it must have no other job.
         known: families, the registry's by default.
+        may_be_absent: a target that is named and not usable here becomes an
+            ``AssumedTarget``, for which graphs can be built.
 
     Raises:
         UsageError: an unknown name, or ``auto`` beside others.
@@ -139,10 +146,15 @@ def resolve_targets(
     if len({ask.family.name for ask in asks}) < len(asks):
         raise UsageError(f"Each target is named once, got {text!r}; choose one interpreter each.")
     found = [_find(ask, executor=executor) for ask in asks]
+    targets: list[Target] = []
     for finding in found:
-        if finding.target is None:
+        if finding.target is not None:
+            targets.append(finding.target)
+        elif may_be_absent:
+            targets.append(AssumedTarget(family=finding.family, reason=finding.reason))
+        else:
             raise HardwareError(_absence(finding, executor, table))
-    return [finding.target for finding in found if finding.target is not None]
+    return targets
 
 
 def _automatic(executor: Executor, known: Iterable[Family]) -> list[Target]:

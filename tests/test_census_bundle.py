@@ -298,6 +298,31 @@ def test_a_report_that_exists_is_kept(exported: Path, tmp_path: Path) -> None:
     assert kept.read_text() == "mine"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="DirectML may be here")
+def test_graphs_for_a_provider_that_is_not_here_are_built_into_a_bundle(
+    tiny_model_dir: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del exported  # skips where the builder is absent
+    config = replace(_config(tiny_model_dir, tmp_path), target="directml")
+    name = "dml-int4-b32-acc0"
+    assert run_export(config, tmp_path / "bundle", CensusScope(recipes=(name,))) == 0
+    assert "directml is not usable here" in capsys.readouterr().err
+    (one,) = open_bundle(tmp_path / "bundle").bundle.recipes
+    assert (one.recipe.name, one.status) == (name, "measured")
+    assert one.metrics["accuracy"].method.startswith("proxy: scored as cpu-int4-b32")
+    folder = tmp_path / "bundle" / one.folder
+    assert one.metrics["size"].value == measure_size(folder).value
+    config_there = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+    options = config_there["model"]["decoder"]["session_options"]["provider_options"]
+    assert [list(option) for option in options] == [["dml"]]
+    # For everything but a bundle the provider has to be here.
+    with (
+        pytest.raises(HardwareError, match="'directml' is not usable here"),
+        open_workshop(config),
+    ):
+        pass
+
+
 def test_an_export_goes_to_a_new_folder_in_one_that_exists(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -23,8 +23,12 @@ from autotune.census_entries import (
     publish_census,
 )
 from autotune.config import RunConfig
+from autotune.errors import AutotuneError
+from autotune.evaluators import measure_size
 from autotune.hardware import asks_of_census, read_assertions
+from autotune.lineage import Lineage
 from autotune.machine_report import MachineRequest, take_hardware_report
+from autotune.measurement import Measurement
 from autotune.narrate import Narrator, summary_of, warn_of_noise
 from autotune.passes import ArtifactStore
 from autotune.progress import Progress
@@ -33,7 +37,7 @@ from autotune.recipe_choice import choose_recipes
 from autotune.reports import Census, HardwareReport
 from autotune.session import Session, prepare
 from autotune.step_bench import Bench
-from autotune.step_runner import StepRunner
+from autotune.step_runner import StepRunner, failed
 from autotune.steps import MeasureStep, OutcomeStatus, ScoreStep
 from autotune.targets import Executor, LocalExecutor
 
@@ -91,8 +95,12 @@ class Workshop:
 
 
 @contextmanager
-def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterator[Workshop]:
+def open_workshop(
+    config: RunConfig, scope: CensusScope = _EVERYTHING, *, only_builds: bool = False
+) -> Iterator[Workshop]:
     """Prepare what a census of ``config`` works with.
+
+    With ``only_builds``, targets need not be here.
 
     Raises:
         UsageError: model, data or bounds that cannot work, or no recipe of that name.
@@ -105,7 +113,9 @@ def open_workshop(config: RunConfig, scope: CensusScope = _EVERYTHING) -> Iterat
         LocalExecutor() as executor,
         tempfile.TemporaryDirectory(prefix="autotune-census-") as at,
     ):
-        session = prepare(config, executor=executor, store=store, log_dir=Path(at))
+        session = prepare(
+            config, executor=executor, store=store, log_dir=Path(at), only_builds=only_builds
+        )
         session = _only(session, scope.recipes)
         Narrator(progress).session(session)
         bench = session.bench(store=store, executor=executor, log_dir=Path(at))
@@ -158,11 +168,21 @@ def build_every(workshop: Workshop) -> tuple[Tried, ...]:
         workshop.progress.line(f"built {recipe.name}: {summary_of(outcome)}")
         one = Tried(recipe=recipe, status=outcome.status, reason=outcome.reason)
         if outcome.status is OutcomeStatus.MEASURED:
-            built = steps.lineage.built(candidate)
-            metrics = outcome.measurements[candidate.name]
-            one = replace(one, folder=built.path, digest=built.digest, metrics=metrics)
+            one = _with_build(one, steps.lineage, outcome.measurements[candidate.name])
         tried.append(one)
     return tuple(tried)
+
+
+def _with_build(tried: Tried, lineage: Lineage, metrics: Mapping[str, Measurement]) -> Tried:
+    """Return ``tried`` with its graph, which a stand-in's score has not built yet."""
+    candidate = Candidate(adapter=None, fraction=0.0, recipe=tried.recipe)
+    try:
+        built = lineage.built(candidate)
+    except AutotuneError as error:
+        outcome = failed(error)
+        return replace(tried, status=outcome.status, reason=outcome.reason)
+    size = {"size": measure_size(built.path)}
+    return replace(tried, folder=built.path, digest=built.digest, metrics={**metrics, **size})
 
 
 def _take(workshop: Workshop, request: CensusRequest, report: HardwareReport) -> Census:

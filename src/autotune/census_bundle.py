@@ -43,7 +43,13 @@ from autotune.reports import BundledRecipe, Census, HardwareReport
 from autotune.search import hopeless_latency_s
 from autotune.step_runner import WARM_UP_MOST, failed
 from autotune.steps import Outcome, OutcomeStatus
-from autotune.targets import Executor, LocalExecutor, Target, families, resolve_targets
+from autotune.targets import (
+    Executor,
+    LocalExecutor,
+    Target,
+    families,
+    resolve_targets,
+)
 from autotune.units import format_size
 
 __all__ = ["BundleRequest", "refuse_flags", "run_bundle_census", "run_export"]
@@ -97,7 +103,6 @@ def run_export(config: RunConfig, path: Path, scope: CensusScope | None = None) 
 
     Raises:
         UsageError: model or data that cannot work.
-        HardwareError: a target that is not here.
         OutputError: the folder exists or cannot be written.
         BuildError: not one recipe could be built.
     """
@@ -106,7 +111,7 @@ def run_export(config: RunConfig, path: Path, scope: CensusScope | None = None) 
             f"--export {str(path)!r} is a new folder in one that exists, and nothing is"
             " overwritten; choose another name."
         )
-    with open_workshop(config, scope or CensusScope()) as workshop:
+    with open_workshop(config, scope or CensusScope(), only_builds=True) as workshop:
         tried = build_every(workshop)
         if not any(one.folder for one in tried):
             raise BuildError(

@@ -27,6 +27,7 @@ from autotune.steps import (
     TestStep,
     TrainStep,
 )
+from autotune.targets import AssumedTarget
 from autotune.trainings import Offer
 from autotune.units import format_duration, format_quantity, format_size
 
@@ -72,6 +73,12 @@ class Narrator:
         """Say what was found: target, model, data, recipes left out."""
         architecture = session.source.architecture
         self._progress.line(f"Target   {session.device}")
+        for one in session.targets:
+            if isinstance(one, AssumedTarget):
+                self._progress.line(
+                    f"         {one.name} is not usable here ({one.reason}): its graphs are built"
+                    " and read back, and what is scored are stand-ins for the processor"
+                )
         if (target := session.target_machine) is not None:
             self._progress.line(
                 f"         by its census of {target.report.created} ({target.name});"

@@ -37,12 +37,14 @@ from autotune.search import SearchSettings, hopeless_latency_s
 from autotune.step_bench import Bench
 from autotune.target_report import TargetMachine, load_target_report
 from autotune.targets import (
+    AssumedTarget,
     Executor,
     Machine,
     Refusal,
     Target,
     read_machine,
     resolve_targets,
+    stand_in,
 )
 from autotune.task import Task, TokenizedTask, TrainingExample
 from autotune.training_data import data_artifact, training_examples
@@ -149,8 +151,19 @@ class Session:
             log_dir=log_dir,
             others=self.others,
             target_census=machine.costs() if machine else None,
-            stand_ins=machine.stand_ins({t.provider for t in self.targets}) if machine else {},
+            stand_ins=self._stand_ins(),
         )
+
+    def _stand_ins(self) -> dict[str, Recipe]:
+        """Return what is scored for recipes whose graphs cannot run here, by their names."""
+        here = {one.provider for one in self.targets if not isinstance(one, AssumedTarget)}
+        if self.target_machine is not None:
+            return self.target_machine.stand_ins(here)
+        return {
+            recipe.name: stand_in(recipe)
+            for recipe in self.settings.recipes
+            if recipe.provider not in here
+        }
 
     def identity(self) -> dict[str, str]:
         """Return what a resumed run must have in common with its record, for people."""
@@ -166,9 +179,16 @@ class Session:
 
 
 def prepare(
-    config: RunConfig, *, executor: Executor, store: ArtifactStore, log_dir: Path | None
+    config: RunConfig,
+    *,
+    executor: Executor,
+    store: ArtifactStore,
+    log_dir: Path | None,
+    only_builds: bool = False,
 ) -> Session:
     """Return the session of ``config``; trains and builds nothing.
+
+    With ``only_builds``, targets need not be here: nothing is measured.
 
     Raises:
         UsageError: data, model or bounds that cannot work.
@@ -177,7 +197,7 @@ def prepare(
     """
     target_machine = load_target_report(config.target_report) if config.target_report else None
     task, rule = read_task(config)
-    targets = tuple(resolve_targets(config.target, executor))
+    targets = tuple(resolve_targets(config.target, executor, may_be_absent=only_builds))
     if target_machine is None:
         check_measurable(config.constraints, [target.provider for target in targets])
     others = other_pythons(targets, executor)
