@@ -20,6 +20,7 @@ from .cuda_needs import advice as cuda_advice
 from .cuda_needs import unmet as unmet_cuda
 from .detect import Finding, FindingStatus, detect, resolve_targets, survey
 from .fact import Fact, FactStatus, detected, known_facts, not_applicable, probe, unknown
+from .families.family import Family, Graphs, InVain, Proof
 from .gpu import Accelerators, Adapter, Gpu, read_accelerators, read_nvidia
 from .isa import cpu_flags, device_class, relevant_extensions
 from .local import LocalExecutor
@@ -33,7 +34,7 @@ from .machine import (
 )
 from .nvidia_libraries import libraries_script, load_nvidia_libraries
 from .proven import ProvenTarget
-from .registry import ENTRY_POINTS, Family, Proof, families, family_named
+from .registry import ENTRY_POINTS, families, family_named
 from .rounding import embedding_of, has_zero_points, head_of, mixed_layers
 from .versions import RUNTIME_FLAVOURS
 
@@ -57,6 +58,8 @@ __all__ = [
     "Finding",
     "FindingStatus",
     "Gpu",
+    "Graphs",
+    "InVain",
     "Job",
     "JobResult",
     "JobStatus",

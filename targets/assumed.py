@@ -14,7 +14,7 @@ from autotune.candidate import Recipe
 
 from .capability import recipes
 from .contract import Architecture, Refusal
-from .registry import Family
+from .families.family import Family
 
 __all__ = ["AssumedTarget"]
 

@@ -1,92 +1,26 @@
-"""Which recipes a provider can run: data tables, each row with its reason and source.
+"""Which recipes a provider can run, with the reason and source of every refusal.
 
 The builder makes graphs that no runtime loads (fp16 for CPU, fp32 for DirectML) and
-ignores options it does not know, so nothing is built that these tables refuse.
+ignores options it does not know, so nothing is built that is refused here or in the
+provider's file in ``families``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from autotune.candidate import Algorithm, Precision, Recipe
 
 from .contract import Architecture, Refusal
+from .families.family import OPTIONS, VALID
+from .registry import graphs_by_provider
 from .rounding import rounding_reason
 
 __all__ = ["check", "recipes", "stand_in", "types_to_prove"]
 
-_GENAI = "https://github.com/microsoft/onnxruntime-genai"
-# The list of "valid precision + execution provider combinations" that the builder prints.
-_VALID = f"{_GENAI}/blob/v0.18.0/src/python/py/models/builder.py"
-_OPTIONS = f"{_GENAI}/blob/v0.18.0/src/python/py/models/README.md"
-
 _FP32, _FP16, _BF16 = Precision.FP32, Precision.FP16, Precision.BF16
 _INT8, _INT4 = Precision.INT8, Precision.INT4
-
-# Precisions that are built and run, by provider in the builder's spelling (source: _VALID).
-_SUPPORTED: dict[str, tuple[Precision, ...]] = {
-    "cpu": (_FP32, _INT8, _INT4),
-    "cuda": (_FP16, _BF16, _INT8, _INT4),
-    "dml": (_FP16, _INT4),
-    "webgpu": (_INT8, _INT4),
-    "NvTensorRtRtx": (_FP16, _BF16),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Row:
-    """Why a provider does not get a precision, where more is known than its absence above."""
-
-    provider: str
-    precision: Precision
-    reason: str
-    source: str
-
-
-_REFUSED = (
-    _Row(
-        provider="cpu",
-        precision=_FP16,
-        reason="the graph builds and loads but fails at its first run (shape mismatch in a Cast,"
-        " seen with 0.18.0); fp16 on CPU is not officially supported",
-        source=f"{_GENAI}/issues/1098",
-    ),
-    _Row(
-        provider="cpu",
-        precision=_BF16,
-        reason="the graph builds but does not load: the CPU provider has no bfloat16 Where"
-        " (seen with 0.18.0)",
-        source=_VALID,
-    ),
-    _Row(
-        provider="cuda",
-        precision=_FP32,
-        reason="the graph builds but does not load: its outputs present.N.key are made by no node"
-        " (seen with 0.18.0 on an H200 and off it)",
-        source=_VALID,
-    ),
-    _Row(
-        provider="dml",
-        precision=_FP32,
-        reason="the graph builds but does not load: invalid graph output (seen with 0.18.0)",
-        source=_VALID,
-    ),
-    _Row(
-        provider="NvTensorRtRtx",
-        precision=_INT4,
-        reason="the builder forces QDQ there, which fails with tied embeddings, and it is not"
-        " in its list of valid combinations",
-        source=_VALID,
-    ),
-)
-
-# The only data type of activations that the builder can be asked for, by provider
-# (``use_webgpu_fp32``; source: _OPTIONS).
-_ACTIVATIONS = {"webgpu": _FP32}
-
-# The provider whose graphs can be recorded and replayed (``enable_cuda_graph``; source: _OPTIONS).
-_GRAPHS_ON = "cuda"
 
 # Architectures whose activations leave the range of fp16; the builder warns of it.
 _FP16_OVERFLOWS = ("Gemma2ForCausalLM", "Gemma3ForCausalLM")
@@ -138,7 +72,8 @@ def types_to_prove(provider: str) -> tuple[str, ...]:
     """
     if provider == "cpu":
         return ()
-    has_bf16 = _BF16 in _SUPPORTED.get(provider, ())
+    graphs = graphs_by_provider().get(provider)
+    has_bf16 = graphs is not None and _BF16 in graphs.precisions
     return (str(_FP16), str(_BF16)) if has_bf16 else (str(_FP16),)
 
 
@@ -155,8 +90,14 @@ def stand_in(recipe: Recipe, provider: str = "cpu") -> Recipe:
     )
 
 
+def _activations(provider: str) -> Precision | None:
+    """Return the data type of activations that can be asked for beside the precision's own."""
+    graphs = graphs_by_provider().get(provider)
+    return None if graphs is None else graphs.activations
+
+
 def _computes_in(recipe: Recipe) -> Precision:
-    """Return the data type of the activations (the builder's rule, source: _VALID)."""
+    """Return the data type of the activations (the builder's rule, source: VALID)."""
     if recipe.activations is not None:
         return recipe.activations
     if recipe.precision not in (_INT8, _INT4):
@@ -166,7 +107,7 @@ def _computes_in(recipe: Recipe) -> Precision:
 
 def _for_device(recipe: Recipe, refused: Mapping[str, str]) -> Recipe:
     """Return ``recipe`` with other activations where the device needs them and they exist."""
-    other = _ACTIVATIONS.get(recipe.provider)
+    other = _activations(recipe.provider)
     is_float = recipe.precision not in (_INT8, _INT4)
     if other is None or is_float or _computes_in(recipe) not in refused:
         return recipe
@@ -183,8 +124,8 @@ def _device_refusal(recipe: Recipe, refused: Mapping[str, str]) -> Refusal | Non
 
 def _proposals(provider: str) -> Sequence[Recipe]:
     """Return the recipes worth a thought: the usable ones and those that people ask for."""
-    # The builder's defaults: activations in int8 on CPU and WebGPU, in the graph's type elsewhere.
-    level = 4 if provider in ("cpu", "webgpu") else 0
+    graphs = graphs_by_provider().get(provider)
+    level = 0 if graphs is None else graphs.accuracy_level
 
     def int4(block: int, algorithm: Algorithm = Algorithm.DEFAULT, compute: int = level) -> Recipe:
         return Recipe(
@@ -205,7 +146,7 @@ def _proposals(provider: str) -> Sequence[Recipe]:
         # (https://github.com/microsoft/onnxruntime/issues/29849), at a third of the speed.
         plain.append(int4(32, compute=1))
     floats = [Recipe(provider=provider, precision=p) for p in (_FP16, _BF16)]
-    if provider == _GRAPHS_ON:
+    if graphs is not None and graphs.are_recorded:
         # What small models spend most of a token's time on is launching kernels.
         floats += [replace(recipe, cuda_graph=True) for recipe in (plain[1], floats[0])]
     last = [int4(32, Algorithm.K_QUANT_MIXED), Recipe(provider=provider, precision=_FP32)]
@@ -216,42 +157,46 @@ _Reason = tuple[str, str]
 
 
 def _provider_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | None:
-    if recipe.provider not in _SUPPORTED:
-        known = ", ".join(_SUPPORTED)
-        return f"the builder knows no provider {recipe.provider!r}, only {known}", _VALID
-    if recipe.precision in _SUPPORTED[recipe.provider]:
+    known = graphs_by_provider()
+    if recipe.provider not in known:
+        names = ", ".join(known)
+        return f"the builder knows no provider {recipe.provider!r}, only {names}", VALID
+    graphs = known[recipe.provider]
+    if recipe.precision in graphs.precisions:
         return None
-    for row in _REFUSED:
-        if (row.provider, row.precision) == (recipe.provider, recipe.precision):
-            return row.reason, row.source
-    valid = ", ".join(_SUPPORTED[recipe.provider])
-    return f"{recipe.provider} runs {valid}, not {recipe.precision}", _VALID
+    for one in graphs.refused:
+        if one.precision is recipe.precision:
+            return one.reason, one.source
+    valid = ", ".join(graphs.precisions)
+    return f"{recipe.provider} runs {valid}, not {recipe.precision}", VALID
 
 
 def _architecture_reason(recipe: Recipe, architecture: Architecture) -> _Reason | None:
     if recipe.precision is _FP16 and architecture.name in _FP16_OVERFLOWS:
-        return f"{architecture.name} loses accuracy in fp16; use bf16", _VALID
+        return f"{architecture.name} loses accuracy in fp16; use bf16", VALID
     if architecture.name == "PhiMoEForCausalLM" and recipe.provider != "cuda":
-        return "the builder exports PhiMoEForCausalLM for cuda in int4 only", _VALID
+        return "the builder exports PhiMoEForCausalLM for cuda in int4 only", VALID
     if recipe.layers not in (None, architecture.layers):
         reason = f"the model has {architecture.layers} layers; fewer are asked for with --layers"
-        return reason, _OPTIONS
+        return reason, OPTIONS
     return None
 
 
 def _option_reason(recipe: Recipe, _architecture: Architecture) -> _Reason | None:
     if recipe.activations is not None:
         is_float = recipe.precision not in (_INT4, _INT8)
-        if is_float or recipe.activations is not _ACTIVATIONS.get(recipe.provider):
+        if is_float or recipe.activations is not _activations(recipe.provider):
             reason = f"the builder has no {recipe.activations} activations for"
-            return f"{reason} {recipe.precision} on {recipe.provider}", _OPTIONS
-    if recipe.cuda_graph and recipe.provider != _GRAPHS_ON:
-        return f"CUDA graphs are for {_GRAPHS_ON}, not for {recipe.provider}", _OPTIONS
+            return f"{reason} {recipe.precision} on {recipe.provider}", OPTIONS
+    known = graphs_by_provider()
+    if recipe.cuda_graph and not (recipe.provider in known and known[recipe.provider].are_recorded):
+        able = ", ".join(name for name, graphs in known.items() if graphs.are_recorded)
+        return f"CUDA graphs are for {able}, not for {recipe.provider}", OPTIONS
     if recipe.precision not in (_INT4, _INT8):
         return None
     if recipe.block_size not in _BLOCK_SIZES:
         sizes = ", ".join(map(str, _BLOCK_SIZES))
         return f"block_size is one of {sizes}, not {recipe.block_size!r}", _BLOCK_SOURCE
     if recipe.accuracy_level not in range(5):
-        return f"accuracy_level is 0 to 4, not {recipe.accuracy_level!r}", _OPTIONS
+        return f"accuracy_level is 0 to 4, not {recipe.accuracy_level!r}", OPTIONS
     return None

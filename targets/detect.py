@@ -20,10 +20,9 @@ from .conflict import Conflict, find_conflicts
 from .contract import Executor, Job, JobResult, Target
 from .cuda_needs import advice, unmet
 from .fact import Fact
+from .families.family import Family, Proof
 from .gpu import Gpu, read_nvidia
 from .registry import (
-    Family,
-    Proof,
     families,
     family_named,
     is_for_this_platform,

@@ -15,8 +15,8 @@ from autotune.plain import to_plain
 from .capability import recipes
 from .contract import Architecture, Refusal
 from .fact import known_facts
+from .families.family import Family, Proof
 from .machine import read_machine
-from .registry import Family, Proof
 
 __all__ = ["ProvenTarget"]
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
 from autotune.candidate import Algorithm, Precision, Recipe
-from autotune.targets import Architecture, check_recipe, recipes_for, types_to_prove
+from autotune.targets import (
+    Architecture,
+    Family,
+    Graphs,
+    InVain,
+    check_recipe,
+    families,
+    family_named,
+    recipes_for,
+    types_to_prove,
+)
+
+registry = import_module("autotune.targets.registry")
 
 LLAMA = Architecture(
     name="LlamaForCausalLM",
@@ -122,3 +136,27 @@ def test_gemma_is_not_built_in_fp16() -> None:
     offered, refusals = recipes_for("cuda", gemma)
     assert Precision.FP16 not in {recipe.precision for recipe in offered}
     assert any("loses accuracy" in refusal.reason for refusal in refusals)
+
+
+@pytest.fixture
+def npu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
+    """A family of another package, for a provider that no built-in one has."""
+    graphs = Graphs(
+        precisions=(Precision.INT4,),
+        refused=(InVain(precision=Precision.INT8, reason="it hangs", source="its maker"),),
+        accuracy_level=2,
+    )
+    family = replace(family_named("cpu"), name="npu", provider="NPU", graphs=graphs)
+    monkeypatch.setattr(registry, "families", lambda: {**families(), "npu": family})
+    registry.graphs_by_provider.cache_clear()
+    yield family
+    registry.graphs_by_provider.cache_clear()
+
+
+def test_a_family_of_another_package_says_what_is_built_for_its_provider(npu: Family) -> None:
+    kept, refused = recipes_for(npu.provider, LLAMA)
+    assert {(one.precision, one.accuracy_level) for one in kept} == {(Precision.INT4, 2)}
+    reasons = {(one.recipe.precision, one.reason) for one in refused}
+    assert (Precision.INT8, "it hangs") in reasons
+    assert (Precision.BF16, "NPU runs int4, not bf16") in reasons
+    assert not any(one.cuda_graph for one in kept)
