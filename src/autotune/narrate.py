@@ -16,7 +16,7 @@ from autotune.plain import to_plain
 from autotune.progress import Progress
 from autotune.reports import PlanRow, RunReport, make_console, plan_table, run_summary
 from autotune.search import SearchSettings, SearchSpace, StagedPlanner
-from autotune.session import Session
+from autotune.session import CENSUS_ROWS, Session
 from autotune.steps import (
     Event,
     MeasureStep,
@@ -231,7 +231,9 @@ def plan_rows(session: Session) -> list[PlanRow]:
     whole = settings.whole_recipes
     builds = sum(stages[f"build:{recipe.name}"] for recipe in whole)
     timed = len(whole) * settings.census_rounds * stages["measure"]
-    scored = len(whole) * stages["score"]
+    # Untrained models are scored on the first rows only.
+    few = min(1.0, CENSUS_ROWS / max(1, len(session.tokens.validation.rows)))
+    scored = len(whole) * few * stages["score"]
     census = min(builds + timed + scored, settings.census_share * (settings.budget_s or 1e9))
     limit = f"at most {format_duration(settings.budget_s)}" if settings.budget_s else "no limit"
     return [

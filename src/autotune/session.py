@@ -51,10 +51,11 @@ from autotune.training_data import data_artifact, training_examples
 from autotune.training_plan import offered_methods, offered_space, run_estimates
 from autotune.trainings import Offer
 
-__all__ = ["REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare"]
+__all__ = ["CENSUS_ROWS", "REQUESTS_PER_BLOCK", "Session", "other_pythons", "prepare"]
 
 _REQUESTS = 64
 REQUESTS_PER_BLOCK = 32
+CENSUS_ROWS = 2 * REQUESTS_PER_BLOCK  # that untrained models are scored on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ class Session:
             hopeless_s=hopeless_latency_s(
                 self.settings.constraints, factor=self.settings.hopeless_factor
             ),
-            census_rows=2 * REQUESTS_PER_BLOCK,
+            census_rows=CENSUS_ROWS,
             seed=self.config.seed,
             log_dir=log_dir,
             others=self.others,
