@@ -48,10 +48,10 @@ def test_cpu_offers_the_recipes_worth_trying_fastest_first_and_slow_builds_last(
         "cpu-int4-b128",
         "cpu-int4-b32",
         "cpu-int4-b16",
+        "cpu-int4-b32-rtn-mixed-asym-head8",
         "cpu-int8-b128",
         "cpu-int8-b32",
         "cpu-int4-b32-acc1",
-        "cpu-int4-b32-k_quant_mixed",
         "cpu-fp32",
     ]
     assert all(recipe.prune_lm_head for recipe in offered)
