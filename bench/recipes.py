@@ -37,12 +37,13 @@ import torch
 from torch import nn
 
 from autotune import demo
-from autotune.candidate import AdapterConfig, Recipe, read_recipe
+from autotune.candidate import AdapterConfig, Recipe
 from autotune.evaluators import BuiltModel, compare_latency, score
 from autotune.passes import ArtifactStore, BuildPass, MergePass, default_root, resolve_model
 from autotune.plain import to_plain
 from autotune.targets import Job, LocalExecutor
 from autotune.task import SplitName, Template, load_task, tokenize_task
+from bench.recipe_arms import ARMS, Arm
 from bench.seed_statistics import mean_interval, share_interval
 
 # Modules behind the folder's front door: what a worker imports.
@@ -51,52 +52,8 @@ base_model, compute, examples, lora, merging, qat, training = (
     for name in ("base_model", "compute", "examples", "lora", "merging", "qat", "training")
 )
 
-ADAPTER = AdapterConfig(rank=16, alpha_ratio=2.0, learning_rate=1e-3, batch_size=16)
 # Nothing is chosen by validation rows here, so nearly all that is not trained on is scored.
 SHARES: dict[SplitName, float] = {"train": 0.6, "validation": 0.05, "test": 0.35}
-FP32, B32, B128, K_QUANT, K_QUANT_MIXED, BEST = (
-    read_recipe(f"cpu-{name}")
-    for name in (
-        *("fp32", "int4-b32", "int4-b128", "int4-b32-k_quant", "int4-b32-k_quant_mixed"),
-        "int4-b32-rtn-mixed-asym-head8",
-    )
-)
-BETTER = (K_QUANT, K_QUANT_MIXED, BEST)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """A way to train and what is built from it.
-
-    Attributes:
-        quantiser: in the loop; of ``qa-lora`` that of the frozen base; None for plain LoRA.
-        recipes: to build.
-        is_grouped: the adapter is QA-LoRA's.
-        stretch: its epochs over those of the others.
-    """
-
-    quantiser: str | None
-    recipes: tuple[Recipe, ...]
-    is_grouped: bool = False
-    stretch: float = 1.0
-
-    def adapter(self, *, seed: int, epochs: float) -> AdapterConfig:
-        """Return what to train."""
-        made = replace(ADAPTER, seed=seed, epochs=self.stretch * epochs)
-        if self.quantiser is None or self.is_grouped:
-            return made
-        return replace(made, method="qat-lora", quantiser=self.quantiser)
-
-
-ARMS = {
-    "lora": Arm(quantiser=None, recipes=(FP32, B32, B128, *BETTER)),
-    "qat-b32": Arm(quantiser="int4-b32", recipes=(FP32, B32, B128)),
-    "qat-b128": Arm(quantiser="int4-b128", recipes=(FP32, B32, B128)),
-    # With the rounding, about 1.45 times the time of LoRA.
-    "qat-b128-longer": Arm(quantiser="int4-b128", recipes=(B128,), stretch=1.25),
-    "qat-best": Arm(quantiser=BEST.quantiser, recipes=(FP32, BEST)),
-    "qa-lora": Arm(quantiser="int4-b32", recipes=(FP32,), is_grouped=True),
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,8 +30,9 @@ from .settings import DEFAULT_PRIOR_COSTS_S, SearchSettings
 __all__ = ["CostModel", "minimum_budget_s", "reserve_s"]
 
 
-# A step with a quantiser in the loop over one without: rounding every weight once per step.
-_QUANTISER_SLOWDOWN = 1.4
+# A step with a quantiser in the loop over one without: rounding every weight once per step
+# (1.15 to 1.4 on two cores, docs/LOG.md).
+_QUANTISER_SLOWDOWN = 1.25
 # What running the whole model beside the cut one takes of a training of the whole one: weights are
 # frozen, so that forwards is as much as backwards.
 _WHOLE_BESIDE = 0.5

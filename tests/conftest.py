@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from .tiny_model import make_tiny_model
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from autotune.targets import Target
 
 _HOME = pytest.StashKey[Path]()
+# Machines are shared: an example that takes a second is no failure. What hypothesis does by
+# itself where a CI runs it stays in force.
+settings.register_profile("shared-machine", parent=settings(), deadline=None)
+settings.load_profile("shared-machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

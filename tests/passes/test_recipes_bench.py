@@ -13,6 +13,7 @@ pytest.importorskip("peft", reason="extra 'train' is not installed")
 import torch
 
 from bench import recipes, seed_statistics
+from bench.recipe_arms import ARMS
 
 from .training_runs import compute, examples
 
@@ -75,7 +76,7 @@ def test_a_group_wise_update_is_constant_in_every_block_and_leaves_the_base_alon
     problem = recipes.Problem(
         model_dir=inputs["model"], rows=rows, test=None, used=compute.training_compute()
     )
-    arm = recipes.ARMS["qa-lora"]
+    arm = ARMS["qa-lora"]
     adapter = arm.adapter(seed=0, epochs=1)
     with recipes.started(problem, arm, adapter) as one:
         base = one.base
