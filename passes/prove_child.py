@@ -40,7 +40,7 @@ def last_logits(folder: str, provider: str, prompts: list[list[int]]) -> tuple[A
     found = []
     for prompt in prompts:
         params = og.GeneratorParams(model)
-        params.set_search_options(max_length=len(prompt) + 1, do_sample=False)
+        params.set_search_options(max_length=len(prompt) + 1, do_sample=False, random_seed=0)
         generator = og.Generator(model, params)
         generator.append_tokens(prompt)
         # A copy: the runtime reuses the buffer. Without prune_lm_head the last position

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -46,8 +47,12 @@ class Sampling:
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_k": 0,
-            "random_seed": -1 if self.seed is None else self.seed % _SEEDS,
+            # Never the runtime's own drawing of one, see ``runtime_child``.
+            "random_seed": self._seed(),
         }
+
+    def _seed(self) -> int:
+        return secrets.randbelow(_SEEDS) if self.seed is None else self.seed % _SEEDS
 
 
 @dataclass(frozen=True, kw_only=True)
