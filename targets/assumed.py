@@ -14,32 +14,20 @@ from autotune.candidate import Recipe
 
 from .capability import recipes
 from .contract import Architecture, Refusal
-from .families.family import Family
+from .families.family import OfFamily
 
 __all__ = ["AssumedTarget"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssumedTarget:
+class AssumedTarget(OfFamily):
     """A ``Target`` for builds only: an execution provider that this machine lacks.
 
     Attributes:
-        family: the row of the registry.
         reason: why it is not usable here.
     """
 
-    family: Family
     reason: str
-
-    @property
-    def name(self) -> str:
-        """The user's word for it."""
-        return self.family.name
-
-    @property
-    def provider(self) -> str:
-        """The execution provider as onnxruntime-genai spells it."""
-        return self.family.provider
 
     @property
     def interpreter(self) -> str:

@@ -15,35 +15,23 @@ from autotune.plain import to_plain
 from .capability import recipes
 from .contract import Architecture, Refusal
 from .fact import known_facts
-from .families.family import Family, Proof
+from .families.family import OfFamily, Proof
 from .machine import read_machine
 
 __all__ = ["ProvenTarget"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvenTarget:
+class ProvenTarget(OfFamily):
     """A ``Target``: an execution provider of this machine on which a node really ran.
 
     Attributes:
-        family: the row of the registry.
         interpreter: Python that builds and measures for it.
         proof: of the session that ran.
     """
 
-    family: Family
     interpreter: str
     proof: Proof
-
-    @property
-    def name(self) -> str:
-        """The user's word for it."""
-        return self.family.name
-
-    @property
-    def provider(self) -> str:
-        """The execution provider as onnxruntime-genai spells it."""
-        return self.family.provider
 
     def facts(self) -> dict[str, Any]:
         """Return known machine facts under dotted names (``processor.usable_cores``), and

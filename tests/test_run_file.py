@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from autotune import run_file
 from autotune.candidate import AdapterConfig, Precision
 from autotune.chain import BuildChoice, Chain, FixedTraining
 from autotune.config import RunConfig
@@ -29,6 +32,7 @@ _RUNS = {
         max_trials=3,
         trainings=Trainings(methods=("lora", "qat-lora"), quantisers=("int4-b32",), clip_norm=None),
         layers=(2,),
+        extract="none",
         is_demo=False,
     ),
     "a chain": RunConfig(
@@ -40,6 +44,22 @@ _RUNS = {
     ),
     "no layer left out": RunConfig(layers=()),
 }
+
+
+def _may_be_none(kind: Any) -> Iterator[str]:
+    """Yield the fields in and below ``kind`` that may be none and are not by default."""
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        for one in fields(kind):
+            is_optional = type(None) in get_args(hints[one.name])
+            yield from [one.name] * (is_optional and one.default is not None)
+            yield from _may_be_none(hints[one.name])
+    for part in get_args(kind):
+        yield from _may_be_none(part)
+
+
+def test_toml_has_a_word_for_every_value_that_is_none_by_choice() -> None:
+    assert set(_may_be_none(RunConfig)) == set(run_file._SPOKEN)
 
 
 @pytest.mark.parametrize("suffix", [".toml", ".json"])

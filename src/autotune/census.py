@@ -181,8 +181,9 @@ def _with_build(tried: Tried, lineage: Lineage, metrics: Mapping[str, Measuremen
     except AutotuneError as error:
         outcome = failed(error)
         return replace(tried, status=outcome.status, reason=outcome.reason)
-    size = {"size": measure_size(built.path)}
-    return replace(tried, folder=built.path, digest=built.digest, metrics={**metrics, **size})
+    if "size" not in metrics:  # a stand-in's is another
+        metrics = {**metrics, "size": measure_size(built.path)}
+    return replace(tried, folder=built.path, digest=built.digest, metrics=metrics)
 
 
 def _take(workshop: Workshop, request: CensusRequest, report: HardwareReport) -> Census:

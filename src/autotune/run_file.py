@@ -17,18 +17,14 @@ from pydantic import ValidationError
 from autotune.config import RunConfig
 from autotune.errors import UsageError
 from autotune.plain import first_problem, from_plain, to_plain
+from autotune.settings import WHOLE_RUN, is_whole_run
 
-__all__ = ["is_run", "load_run_file", "run_text"]
+__all__ = ["load_run_file", "run_text"]
 
 TOML = ".toml"
 _NONE = "none"
-# A table that settings and configurations of Olive's lack, and every whole run has.
-_MARK = "trainings"
-
-
-def is_run(document: Any) -> bool:
-    """Whether a parsed file holds a whole run, and neither settings nor Olive's passes."""
-    return isinstance(document, Mapping) and isinstance(document.get(_MARK), Mapping)
+# Fields that may be none and are not by default; elsewhere the word is itself, a pattern say.
+_SPOKEN = ("budget_s", "clip_norm")
 
 
 def run_text(config: RunConfig, *, suffix: str) -> str:
@@ -48,12 +44,12 @@ def load_run_file(path: Path) -> RunConfig | None:
     """
     if (is_toml := path.suffix.lower() == TOML) or path.suffix.lower() == ".json":
         document = _parsed(path)
-        if is_run(document):
+        if is_whole_run(document):
             return _config(path, _with_none(document) if is_toml else document)
         if is_toml and document is not None:
             raise UsageError(
-                f"{str(path)!r} is no whole run: it has no table {_MARK!r}. Settings are read by"
-                " `autotune` itself in their folder; `autotune import` writes a whole run."
+                f"{str(path)!r} is no whole run: it has no table {WHOLE_RUN!r}. Settings are read"
+                " by `autotune` itself in their folder; `autotune import` writes a whole run."
             )
     return None
 
@@ -101,12 +97,9 @@ def _unknown(document: Any, read: Any, place: str = "") -> Iterator[str]:
 
 def _without_none(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        kept = {field: getattr(value, field.name) for field in fields(value)}
-        return {
-            field.name: _NONE if one is None else _without_none(one)
-            for field, one in kept.items()
-            if one is not None or field.default is not None
-        }
+        given = {field.name: getattr(value, field.name) for field in fields(value)}
+        written = {name: _without_none(one) for name, one in given.items() if one is not None}
+        return written | {name: _NONE for name in _SPOKEN if given.get(name, "") is None}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_without_none(one) for one in value]
     return to_plain(value)
@@ -114,7 +107,8 @@ def _without_none(value: Any) -> Any:
 
 def _with_none(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _with_none(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_with_none(one) for one in value]
-    return None if value == _NONE else value
+        return {
+            name: None if name in _SPOKEN and one == _NONE else _with_none(one)
+            for name, one in value.items()
+        }
+    return value

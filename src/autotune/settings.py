@@ -16,7 +16,7 @@ from typing import Any
 
 from autotune.errors import UsageError
 
-__all__ = ["SETTINGS", "Settings", "flags_of", "read_settings"]
+__all__ = ["SETTINGS", "WHOLE_RUN", "Settings", "flags_of", "is_whole_run", "read_settings"]
 
 _TEXTS = (
     *("target", "target_report", "model", "data", "template", "task"),
@@ -39,6 +39,8 @@ _PREFIX = "AUTOTUNE_"
 _TRUTHS = {"true": True, "false": False}
 _NEAR = 0.8
 FILE, PROJECT = "autotune.toml", "pyproject.toml"
+# A table that every whole run has (``run_file``), and neither settings nor Olive's files.
+WHOLE_RUN = "trainings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,11 @@ class Settings:
         named = [one for one in self.origins if re.search(rf"{_flag(one)}(?![\w-])", message)]
         places = [f"{_flag(name)} comes from {self.origins[name]}" for name in named]
         return f"{message} ({'; '.join(places)})" if places else message
+
+
+def is_whole_run(document: Any) -> bool:
+    """Whether a parsed file holds a whole run, as ``autotune import`` writes it."""
+    return isinstance(document, Mapping) and isinstance(document.get(WHOLE_RUN), Mapping)
 
 
 def _flag(name: str) -> str:
@@ -120,7 +127,7 @@ def _tables(path: Path) -> dict[str, Any]:
 
 def _of_file(path: Path) -> dict[str, Any]:
     found = _tables(path)
-    if isinstance(found.get("trainings"), dict):  # see run_file, which is not imported here
+    if is_whole_run(found):
         raise UsageError(
             f"{FILE!r} holds a whole run, as `autotune import` writes it; start it with"
             f" `autotune run {FILE}`, or give it another name."

@@ -20,6 +20,7 @@ __all__ = [
     "Family",
     "Graphs",
     "InVain",
+    "OfFamily",
     "Proof",
 ]
 
@@ -124,3 +125,24 @@ class Family:
     needs: str
     source: str
     graphs: Graphs | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfFamily:
+    """What targets of a family have from it.
+
+    Attributes:
+        family: the row of the registry.
+    """
+
+    family: Family
+
+    @property
+    def name(self) -> str:
+        """The user's word for it."""
+        return self.family.name
+
+    @property
+    def provider(self) -> str:
+        """The execution provider as onnxruntime-genai spells it."""
+        return self.family.provider
