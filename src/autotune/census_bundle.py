@@ -43,13 +43,7 @@ from autotune.reports import BundledRecipe, Census, HardwareReport
 from autotune.search import hopeless_latency_s
 from autotune.step_runner import WARM_UP_MOST, failed
 from autotune.steps import Outcome, OutcomeStatus
-from autotune.targets import (
-    Executor,
-    LocalExecutor,
-    Target,
-    families,
-    resolve_targets,
-)
+from autotune.targets import Executor, LocalExecutor, Target, families, resolve_targets
 from autotune.units import format_size
 
 __all__ = ["BundleRequest", "refuse_flags", "run_bundle_census", "run_export"]
