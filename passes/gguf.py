@@ -112,13 +112,42 @@ def _tokenizer(file: Path, header: Mapping[str, Any]) -> PreTrainedTokenizerBase
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
     except (ValueError, KeyError) as error:
         raise _unreadable(file, error) from error
-    _split_as_learnt(tokenizer, header, file)
+    if header.get("tokenizer.ggml.model") == "gpt2":
+        _spell_bytes(tokenizer)
+        _split_as_learnt(tokenizer, header, file)
+    _name_special_tokens(tokenizer, header)
     _check_vocabulary(tokenizer, header, file)
     wanted = header.get("tokenizer.ggml.add_bos_token")
     adds = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
     if wanted is not None and adds != wanted:
         raise _disagreement("add_bos_token", adds, file)
     return tokenizer
+
+
+def _spell_bytes(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Have a vocabulary of GPT-2's kind spell every byte by a letter, and fall back to none.
+
+    transformers 5.17 gives it SentencePiece's byte fallback as well. Its own encoder finds the
+    same ids, but onnxruntime-genai takes such a file for SentencePiece's and loses each word
+    that follows a space.
+    """
+    from tokenizers import decoders  # noqa: PLC0415 - heavy
+
+    backend = tokenizer.backend_tokenizer
+    backend.model.byte_fallback = False
+    backend.model.fuse_unk = False
+    backend.decoder = decoders.ByteLevel()
+    # Another of 5.17's defaults, which takes out spaces before punctuation.
+    tokenizer.clean_up_tokenization_spaces = False
+
+
+def _name_special_tokens(tokenizer: PreTrainedTokenizerBase, header: Mapping[str, Any]) -> None:
+    """Take the special tokens that the file names; transformers 5.17 ends with the first one."""
+    tokens = header["tokenizer.ggml.tokens"]
+    for name, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        index = header.get(f"tokenizer.ggml.{key}_token_id")
+        if index is not None:
+            setattr(tokenizer, f"{name}_token", tokens[index])
 
 
 def _split_as_learnt(
@@ -128,7 +157,7 @@ def _split_as_learnt(
     from tokenizers import pre_tokenizers  # noqa: PLC0415 - heavy
 
     rule = header.get("tokenizer.ggml.pre", "default")
-    if header.get("tokenizer.ggml.model") != "gpt2" or rule in _GPT2_RULE:
+    if rule in _GPT2_RULE:
         return
     backend = tokenizer.backend_tokenizer
     if rule in _DIGITS_APART:

@@ -153,6 +153,32 @@ def test_digits_stand_apart_as_the_vocabulary_was_learnt(imported: Path) -> None
     assert [piece for piece, _ in rule.pre_tokenize_str("x  42")] == ["x", "ĠĠ", "4", "2"]
 
 
+def test_bytes_are_spelt_by_letters_whatever_transformers_made_of_it(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tokenizers import Tokenizer  # noqa: PLC0415 - heavy
+    from transformers import AutoTokenizer  # noqa: PLC0415 - heavy
+
+    real = AutoTokenizer.from_pretrained
+
+    def as_5_17_does(*args: Any, **kwargs: Any) -> Any:
+        found = real(*args, **kwargs)
+        found.backend_tokenizer.model.byte_fallback = True
+        found.eos_token = found.convert_ids_to_tokens(1)
+        return found
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", as_5_17_does)
+    import_to(tmp_path / "out", write_gguf(tmp_path / "tiny.gguf", tiny_model_dir, eos=7))
+    monkeypatch.undo()
+    written = json.loads((tmp_path / "out" / "tokenizer.json").read_text())
+    assert not written["model"]["byte_fallback"]
+    assert written["decoder"]["type"] == "ByteLevel"
+    text = "so é, 日 !"
+    backend = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    assert backend.decode(backend.encode(text).ids) == text
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token_id == 7
+
+
 def import_to(folder: Path, file: Path) -> dict[str, Any]:
     folder.mkdir()
     return ImportGguf(dtype="float32").run({"gguf": file}, folder)

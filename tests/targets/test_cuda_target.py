@@ -133,8 +133,11 @@ def test_a_device_of_generation_8_computes_in_every_type(target: ProvenTarget) -
     if step(target) < (8, 0):
         pytest.skip(f"compute capability {first_device(target)['compute_capability']}")
     assert target.proof.refused_types == {}
-    offered, _ = target.recipes(LLAMA)
-    assert set(Precision) <= {recipe.precision for recipe in offered}
+    offered, refused = target.recipes(LLAMA)
+    # The builder's graphs in fp32 do not load on CUDA (genai 0.18.0).
+    assert {recipe.precision for recipe in offered} == set(Precision) - {Precision.FP32}
+    (single,) = (refusal for refusal in refused if refusal.recipe.precision is Precision.FP32)
+    assert "does not load" in single.reason
 
 
 def test_every_type_has_a_finite_rate_and_half_precision_is_faster(
