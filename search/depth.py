@@ -3,8 +3,9 @@
 A cut model is built with a recipe where the whole one built so misses a bound or meets it
 narrowly, and no recipe that loses little meets all of them with room to spare. The deepest
 depth that can meet the bounds comes first: what a model takes falls at most in proportion
-to its layers, and along a line once two depths are known. Its untrained loss is read by
-nobody (decision 075).
+to its layers, and along a line once two depths are known. Where all that meet them do so
+narrowly, the least damaging recipe is cut once more: timings move between the census and the
+confirmation. Its untrained loss is read by nobody (decision 075).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from functools import cached_property
 from autotune.candidate import Recipe
 from autotune.constraint import Verdict
 
-from .damage import dominated, is_faithful
+from .damage import damage, dominated, is_faithful
 from .ledger import Ledger, untrained
 from .reach import out_of_reach, seen_costs
-from .room import asks_for_less, cost_maxima, has_room
+from .room import asks_for_less, cost_maxima, is_roomy
 from .settings import SearchSettings
 from .verdicts import cost_verdict
 
@@ -43,7 +44,25 @@ class DepthView:
         if self.against:
             return []
         walks = (self._walk(recipe)[0] for recipe in self._worth_cutting)
-        return [cut for cut in walks if cut is not None]
+        found = [cut for cut in walks if cut is not None]
+        return found or ([] if self.settings.asks_depth else self._safer())
+
+    def _safer(self) -> list[Recipe]:
+        """Return the next depth of the least damaging recipe of those met, none with room."""
+        settings, ledger = self.settings, self.ledger
+        if any(is_roomy(settings, ledger, cut) for cut in settings.cut_recipes):
+            return []
+        for whole in sorted(self._worth_cutting, key=lambda one: damage(ledger, one)):
+            cuts = [r for r in self._cuts(whole) if ledger.recipe_failure(r) is None]
+            met = [n for n, cut in enumerate(cuts) if self._meets(cut)]
+            if met:
+                later = cuts[max(met) + 1 :]
+                return [cut for cut in later if untrained(cut).name not in ledger.census][:1]
+        return []
+
+    def _meets(self, recipe: Recipe) -> bool:
+        costs = self.ledger.census_costs(recipe)
+        return cost_verdict(self.settings.constraints, costs) is Verdict.PASS
 
     @cached_property
     def against(self) -> str:
@@ -55,7 +74,7 @@ class DepthView:
             return "no bound on time, memory or size asks for fewer layers"
         sound = self._sound
         for recipe in sound:
-            if is_faithful(self.ledger, recipe, sound) and self._is_roomy(recipe):
+            if is_faithful(self.ledger, recipe, sound) and is_roomy(settings, self.ledger, recipe):
                 return f"the whole model meets every bound with room to spare ({recipe.name})"
         return ""
 
@@ -91,14 +110,11 @@ class DepthView:
         beaten = {recipe for recipe, _ in dominated(self.ledger, self._sound)}
         return [recipe for recipe in self._sound if recipe not in beaten]
 
-    def _is_roomy(self, recipe: Recipe) -> bool:
-        return has_room(self.settings, self.ledger, [recipe])
-
     def _walk(self, whole: Recipe) -> tuple[Recipe | None, dict[Recipe, str]]:
         """Return the cut of ``whole`` to build or time next, and why others are left out."""
         settings, ledger = self.settings, self.ledger
         seen, told, done = [(1.0, self._load(whole))], dict[Recipe, str](), ""
-        if not settings.asks_depth and self._is_roomy(whole):
+        if not settings.asks_depth and is_roomy(settings, ledger, whole):
             done = f"{whole.name} meets every bound with room to spare"
         for cut in self._cuts(whole):
             share = (cut.layers or 0) / (settings.model_layers or 1)

@@ -12,7 +12,7 @@ from .reach import timed_bounds
 from .settings import SearchSettings
 from .verdicts import cost_constraints, cost_verdict
 
-__all__ = ["LITTLE_ROOM", "asks_for_less", "cost_maxima", "has_room", "room_of"]
+__all__ = ["LITTLE_ROOM", "asks_for_less", "cost_maxima", "has_room", "is_roomy", "room_of"]
 
 # Between two sessions on a shared machine a 95th percentile moves by about as much.
 LITTLE_ROOM = 0.15
@@ -39,14 +39,17 @@ def asks_for_less(constraints: Sequence[Constraint]) -> bool:
     return bool(cost_maxima(constraints))
 
 
+def is_roomy(settings: SearchSettings, ledger: Ledger, recipe: Recipe) -> bool:
+    """Whether ``recipe`` meets every bound on cost, its timings well below theirs."""
+    if cost_verdict(settings.constraints, ledger.census_costs(recipe)) is not Verdict.PASS:
+        return False
+    is_timed = bool(timed_bounds(settings.constraints))
+    return not is_timed or room_of(settings, ledger, recipe) >= LITTLE_ROOM
+
+
 def has_room(settings: SearchSettings, ledger: Ledger, recipes: Sequence[Recipe]) -> bool:
     """Whether a whole model among ``recipes`` meets every bound, its timings well below theirs."""
     if not asks_for_less(settings.constraints):
         return True
-    whole = [recipe for recipe in recipes if recipe in settings.whole_recipes]
-    is_timed = bool(timed_bounds(settings.constraints))
-    return any(
-        cost_verdict(settings.constraints, ledger.census_costs(recipe)) is Verdict.PASS
-        and (not is_timed or room_of(settings, ledger, recipe) >= LITTLE_ROOM)
-        for recipe in whole
-    )
+    whole = (recipe for recipe in recipes if recipe in settings.whole_recipes)
+    return any(is_roomy(settings, ledger, recipe) for recipe in whole)

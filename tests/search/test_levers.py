@@ -95,11 +95,24 @@ def test_finding_it_costs_few_builds_and_no_training_of_the_whole_model() -> Non
     # Depths that must miss the bound are left out unbuilt: 25 layers for int8 and fp32.
     assert replace(INT8, layers=25) not in cuts
     assert replace(FP32, layers=25) not in cuts
-    # One depth down from where a recipe meets the bound nothing is built.
+    # One depth down from where a recipe meets the bound nothing is built, but for the one
+    # that damages least: int8 has no room to spare at 20 layers.
     assert replace(INT4_B128, layers=20) not in cuts
-    assert len(cuts) <= 4
+    assert replace(INT8, layers=15) in cuts
+    assert len(cuts) <= 5
     first = next(n for n, step in enumerate(run.steps) if isinstance(step, TrainStep))
     assert run.events[first][2] < 0.25 * 2000
+
+
+def test_a_bound_that_a_cut_meets_by_a_hair_has_the_next_depth_trained_as_well() -> None:
+    # At 20 of 30 layers int8 takes 34 ms: confirmed or not by the noise of the hour.
+    run = _run("latency<=35.5ms", recipes=(INT8, FP32), world=World(noise=0.001))
+    census = run.planner.census()
+    assert census[replace(INT8, layers=20).name].state is CensusState.KEPT
+    full = [name for name, fraction in run.fractions().items() if fraction == 1]
+    assert {a.layers for a in _trained(run) if a.name in full} == {20, 15}
+    roomy = _run("latency<=42ms", recipes=(INT8, FP32), world=World(noise=0.001))
+    assert replace(INT8, layers=15) not in _built(roomy)
 
 
 def test_the_depths_that_a_user_asks_for_are_trained_once_each_whatever_the_bounds() -> None:
@@ -121,7 +134,7 @@ def test_a_whole_model_close_to_its_bound_gets_a_cut_one_beside_it() -> None:
 
 
 def test_the_baseline_of_a_cut_model_is_the_whole_one() -> None:
-    run = _run("latency<=38ms", "accuracy>=0.95")
+    run = _run("latency<=38ms", recipes=(INT8, FP32))
     (test,) = [step for step in run.steps if isinstance(step, TestStep)]
     assert test.baseline.recipe == INT8
     (confirmed,) = [s for s in run.steps if isinstance(s, MeasureStep) and s.purpose == "confirm"]
