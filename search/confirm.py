@@ -16,7 +16,7 @@ from autotune.steps import Done, LeverResult, MeasureStep, Outcome, OutcomeStatu
 from autotune.units import format_duration
 
 from .choice import Chooser
-from .costs import CostModel
+from .costs import CostModel, reserve_s
 from .latency import latency_of
 from .ledger import Ledger, Score, untrained
 from .levers import lever_results
@@ -157,11 +157,12 @@ class ConfirmView:
     def _why(self, chosen: Candidate) -> str:
         score = self.ledger.scores[chosen.name]
         latency = latency_of(self.ledger.costs(chosen))
+        untouched = "" if self.ledger.trainings else self._why_untrained()
         speed = f" and {latency.metric} {format_duration(latency.value)}" if latency else ""
         quality = f"accuracy {score.accuracy:.3f}"
         if score.perplexity is not None:
             quality = f"perplexity {score.perplexity:.3f}"
-        text = f"{chosen.name} has validation {quality}{speed}"
+        text = f"{chosen.name} has validation {quality}{speed}{untouched}"
         better = [s for s in self.chooser.contenders() if s.badness < score.badness]
         if any(self.chooser.verdict(s.candidate) is Verdict.PASS for s in better):
             text += "; more accurate candidates are not measurably better and cost more"
@@ -169,6 +170,19 @@ class ConfirmView:
         if favourite is not None and favourite != chosen:
             text += f"; {favourite.name} led before the confirmation, {self._why_not(favourite)}"
         return text
+
+    def _why_untrained(self) -> str:
+        """Return why nothing was trained although recipes are left: only time can lack."""
+        if self.settings.budget_s is None:
+            return ""
+        cheapest = min(self.settings.recipes, key=self.costs.build_and_score_s)
+        training_s = self.costs.train_s(None, 0.0, 1.0) + self.costs.score_all_s([cheapest])
+        enough_s = self.elapsed_s + training_s + reserve_s(self.settings, self.costs)
+        return (
+            f"; nothing was trained, since the budget of {format_duration(self.settings.budget_s)}"
+            f" left no time for a training and its build, about {format_duration(training_s)},"
+            f" before the confirmation; allow {math.ceil(enough_s / 60)}m"
+        )
 
     def _why_not(self, favourite: Candidate) -> str:
         if favourite.name not in self.ledger.confirmed:

@@ -198,7 +198,7 @@ def _of_arm(arm: Arm) -> str:
 
 def reserve_s(settings: SearchSettings, costs: CostModel) -> float:
     """Return seconds kept back for confirmation and test, the safety factor included."""
-    models = settings.finalists + 1
+    models = min(settings.finalists, settings.max_trials or settings.finalists) + 1
     seconds = costs.measure_s(models, settings.confirm_rounds) + costs.test_s()
     return settings.safety * seconds
 

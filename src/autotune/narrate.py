@@ -31,7 +31,7 @@ from autotune.targets import AssumedTarget
 from autotune.trainings import Offer
 from autotune.units import format_duration, format_quantity, format_size
 
-__all__ = ["Narrator", "print_plan", "print_report", "summary_of", "warn_of_noise"]
+__all__ = ["Narrator", "price_of", "print_plan", "print_report", "summary_of", "warn_of_noise"]
 
 
 class Narrator:
@@ -184,8 +184,18 @@ def _title(step: Step) -> str:
 def _price(event: Event) -> str:
     if event.replayed:
         return "from the record"
-    reused = f", {'+'.join(event.outcome.reused)} from the store" if event.outcome.reused else ""
-    return f"{format_duration(event.outcome.cost_s)}{reused}"
+    return price_of(event.outcome, seconds=event.outcome.cost_s)
+
+
+def price_of(outcome: Outcome, *, seconds: float) -> str:
+    """Return what a step took, and which of its stages came from the store, each named once.
+
+    >>> done = Outcome(status=OutcomeStatus.MEASURED, cost_s=0.4, reused=("heal", "heal"))
+    >>> price_of(done, seconds=2.0)
+    '2.0 s, heal from the store'
+    """
+    stages = "+".join(dict.fromkeys(outcome.reused))
+    return format_duration(seconds) + (f", {stages} from the store" if stages else "")
 
 
 def summary_of(outcome: Outcome) -> str:

@@ -20,7 +20,7 @@ from filelock import Timeout
 
 from autotune.errors import OutputError, RunError, UsageError
 from autotune.estimate import free_disk_bytes
-from autotune.narrate import Narrator, summary_of
+from autotune.narrate import Narrator, price_of, summary_of
 from autotune.passes import ArtifactStore
 from autotune.plain import digest, to_plain
 from autotune.progress import Progress
@@ -381,9 +381,8 @@ class _Sweep:
         outcome = self.steps.run(step)
         self.progress.rest()
         said = summary_of(outcome) if not isinstance(step, MeasureStep) else "timed"
-        reused = f", {'+'.join(outcome.reused)} from the store" if outcome.reused else ""
-        took = format_duration(time.monotonic() - began)
-        self.progress.line(f"{what}: {said} [{took}{reused}]")
+        price = price_of(outcome, seconds=time.monotonic() - began)
+        self.progress.line(f"{what}: {said} [{price}]")
         return outcome
 
     def _append(self, rows: list[dict[str, Cell]]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 import pytest
 
@@ -10,6 +12,8 @@ from autotune.search import SearchSettings, StagedPlanner
 from autotune.steps import MeasureStep, Outcome, OutcomeStatus, ScoreStep, Step, TestStep
 
 from .world import FP32, INT4_B16, INT4_B128, INT8, RECIPES, Run, World, simulate
+
+costs = import_module("autotune.search.costs")  # no part of the folder's front door
 
 
 def _run(world: World, *constraints: str, **changes: float) -> Run:
@@ -115,6 +119,26 @@ def test_the_untrained_model_is_handed_over_where_training_did_harm() -> None:
     run = _run(Harmful())
     assert run.done.chosen is not None
     assert run.done.chosen.adapter is None
+
+
+def test_a_budget_that_leaves_no_time_to_train_is_said_with_one_that_does() -> None:
+    run = _run(World(score_s=150.0))
+    assert run.done.chosen is not None
+    assert run.done.chosen.adapter is None
+    found = re.search(
+        r"nothing was trained, since the budget of 12 min.* allow (\d+)m", run.done.reason
+    )
+    assert found is not None, run.done.reason
+    enough = SearchSettings(recipes=RECIPES, budget_s=60.0 * int(found[1]))
+    again = simulate(World(score_s=150.0), StagedPlanner(enough))
+    assert again.done.chosen is not None
+    assert again.done.chosen.adapter is not None
+
+
+def test_of_one_trial_no_more_than_that_is_kept_time_for() -> None:
+    few, many = (SearchSettings(recipes=RECIPES, max_trials=n) for n in (1, 8))
+    one, all_ = (costs.reserve_s(settings, costs.CostModel(settings)) for settings in (few, many))
+    assert one < all_
 
 
 def test_an_untrained_model_never_makes_good_for_trained_ones_that_do_not_hold() -> None:
