@@ -18,7 +18,7 @@ import typer
 
 import autotune
 from autotune.cli import app
-from autotune.settings import SETTINGS
+from autotune.settings import SETTINGS, SHARED
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference.md"
@@ -31,6 +31,7 @@ SETTINGS_BEGINNING = """## Settings
 
 In `autotune.toml` or `[tool.autotune]` of `pyproject.toml`, both in the current folder; then the
 environment; then flags: later ones win. `autotune config` says where each value comes from.
+They are those of a run; `census` and `sweep` take what is asked of which model, and where.
 `AUTOTUNE_CACHE` is where downloads and artifacts are kept.
 """
 FILES_BEGINNING = """## Files
@@ -99,8 +100,16 @@ def _default(value: Any) -> str:
 def _settings() -> str:
     root: Any = typer.main.get_command(app)
     flags = {one.name: one.opts[0] for one in root.params}
-    rows = [(f"`{n}`", f"`AUTOTUNE_{n.upper()}`", f"`{flags[n]}`") for n in SETTINGS]
-    return f"{SETTINGS_BEGINNING}\n{_table(('setting', 'variable', 'flag'), rows)}"
+    rows = [
+        (f"`{n}`", f"`AUTOTUNE_{n.upper()}`", f"`{flags[n]}`", ", ".join(_commands_with(n)))
+        for n in SETTINGS
+    ]
+    head = ("setting", "variable", "flag", "also of")
+    return f"{SETTINGS_BEGINNING}\n{_table(head, rows)}"
+
+
+def _commands_with(setting: str) -> Iterator[str]:
+    return (f"`{command}`" for command, names in SHARED.items() if setting in names)
 
 
 def _files() -> Iterator[str]:

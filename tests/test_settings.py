@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from autotune.cli import app, main
-from autotune.settings import SETTINGS, read_settings
+from autotune.settings import SETTINGS, SHARED, read_settings
 
 Autotune = Callable[..., tuple[int, str, str]]
 
@@ -92,6 +92,43 @@ def test_a_run_takes_its_settings_and_an_error_says_where_they_stand(
     assert code == 2
     assert "Nothing measures 'speed'" in err
     assert "comes from" not in err  # the message names no flag
+
+
+def test_what_other_commands_take_of_a_runs_settings_are_flags_of_theirs() -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    for command, names in SHARED.items():
+        assert set(names) <= {one.name for one in group.commands[command].params} & set(SETTINGS)
+
+
+def test_a_census_and_a_sweep_ask_what_a_run_in_the_folder_would(
+    here: Path, autotune: Autotune
+) -> None:
+    (here / "autotune.toml").write_text('model = "here/none"\nbudget = "1h"\n', "utf-8")
+    for words in (["census"], ["census", "--export", "bundle"], ["sweep", "--output", "t.csv"]):
+        code, _, err = autotune(*words)
+        assert code == 2, words
+        assert "here/none" in err
+        assert sys.argv[1:] == [*words, "--model", "here/none"]
+        code, _, err = autotune(*words, "--model", "by/hand")
+        assert "by/hand" in err
+        assert sys.argv[1:] == [*words, "--model", "by/hand"]
+    (here / "autotune.toml").write_text('max_size = "1"\n', "utf-8")
+    assert "(--max-size comes from autotune.toml)" in autotune("census")[2]
+    (here / "autotune.toml").write_text("max_size = 1\n", "utf-8")
+    assert "'max_size' in autotune.toml is a text" in autotune("sweep", "--output", "t.csv")[2]
+
+
+def test_a_bundle_is_measured_whatever_the_folder_says_of_models(
+    here: Path, autotune: Autotune
+) -> None:
+    (here / "autotune.toml").write_text('model = "here/none"\nmax_size = "1GB"\n', "utf-8")
+    code, _, err = autotune("census", "none")
+    assert code == 2
+    assert "here/none" not in err
+    assert "--model" not in err
+    assert sys.argv[1:] == ["census", "none", "--max-size", "1GB"]
+    assert "got --model" in autotune("census", "none", "--model", "by/hand")[2]
 
 
 FILES = [

@@ -40,7 +40,7 @@ from autotune.cli_training import (
 )
 from autotune.cli_try import add_try
 from autotune.errors import AutotuneError, UsageError
-from autotune.settings import Settings, flags_of, read_settings
+from autotune.settings import SHARED, Settings, read_settings, write_out_settings
 
 __all__ = ["app", "main"]
 
@@ -213,7 +213,7 @@ def tune(  # the flags of DESIGN.md, one argument each
     130 interrupted.
     """
     del version, debug
-    settings = _settings_for(context)
+    _judge_settings(context)
     if context.invoked_subcommand is not None:
         return
     from autotune.config import Bounds, resolve_config  # noqa: PLC0415 - startup time
@@ -263,35 +263,25 @@ def tune(  # the flags of DESIGN.md, one argument each
     # After the flags were judged: a typo must not wait for what a run needs.
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
 
-    command = ("autotune", *sys.argv[1:], *_words_of_settings(context, settings))
+    write_out_settings(context)
+    command = ("autotune", *sys.argv[1:])
     if on is not None:
         run = partial(run_flags_elsewhere, on=on)
     raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
 
 
-def _settings_for(context: typer.Context) -> Settings:
-    """Return what was set outside of the command line, once the command may go on with it.
+def _judge_settings(context: typer.Context) -> None:
+    """Say whether the command may go on with what was set outside of the command line.
 
     Raises:
         UsageError: settings that cannot be used, or flags of a run before another command.
     """
     settings = context.obj if isinstance(context.obj, Settings) else Settings()
     command = context.invoked_subcommand
-    if command in (None, "config"):
-        if settings.problem is not None:
-            raise settings.problem
-    else:
+    if command in (None, "config", *SHARED) and settings.problem is not None:
+        raise settings.problem
+    if command not in (None, "config"):
         _refuse_flags_before(command, context)
-    return settings
-
-
-def _words_of_settings(context: typer.Context, settings: Settings) -> list[str]:
-    """Return the flags that say what files and variables said, for whoever repeats the run."""
-    sources = {name: context.get_parameter_source(name) for name in settings.values}
-    by_hand = {
-        name for name, one in sources.items() if one is not None and one.name == "COMMANDLINE"
-    }
-    return flags_of({n: value for n, value in settings.values.items() if n not in by_hand})
 
 
 def _refuse_flags_before(command: str, context: typer.Context) -> None:
@@ -331,7 +321,7 @@ def main() -> None:
         if words and words[0] in QUICK:
             quick_app()(args=words)
         settings = read_settings(Path.cwd(), os.environ)
-        app(args=words, standalone_mode=True, obj=settings, default_map=settings.values)
+        app(args=words, standalone_mode=True, obj=settings, default_map=settings.defaults)
     except AutotuneError as error:
         if shows_traceback:
             raise

@@ -6,12 +6,14 @@ a command line of one file would need a table of contents.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from autotune.cli_task import Chat, Options, TaskKind, Truncate
+from autotune.settings import not_by_hand, write_out_settings
 
 __all__ = ["add_commands"]
 
@@ -61,6 +63,7 @@ def hardware(
 
 
 def census(
+    context: typer.Context,
     bundle: Annotated[
         Path | None, typer.Argument(help="Builds of another machine, to measure here.")
     ] = None,
@@ -105,7 +108,6 @@ def census(
     from autotune.census import CensusRequest, CensusScope, run_census  # noqa: PLC0415 - startup time
     from autotune.census_bundle import (  # noqa: PLC0415 - same
         BundleRequest,
-        refuse_flags,
         run_bundle_census,
         run_export,
     )
@@ -122,7 +124,7 @@ def census(
         brought |= {"--task": task, "--options": options, "--chat": chat, "--truncate": truncate}
         rest = {"--export": export, "--seed": None if seed is None else str(seed)}
         flags: dict[str, object] = {**brought, **rest, "--recipes": recipes}
-        refuse_flags(flags, why="A bundle brings its model, prompts and seed")
+        _refuse_by_hand(context, flags, why="A bundle brings its model, prompts and seed")
         wanted = BundleRequest(
             target=target,
             constraints=bounds.resolve(),
@@ -147,8 +149,9 @@ def census(
         ends = {"--output": output, "--html": html, "--json": as_json, "--assert": asserted}
         limits = {"--max-latency": max_latency, "--max-memory": max_memory, "--max-size": max_size}
         others = {"--constraint": constraint, "--no-calibration": no_calibration}
-        refuse_flags({**ends, **limits, **others}, why="--export measures nothing")
+        _refuse_by_hand(context, {**ends, **limits, **others}, why="--export measures nothing")
         raise typer.Exit(run_export(config, export, scope))
+    write_out_settings(context)
     request = CensusRequest(
         config=config,
         scope=scope,
@@ -157,6 +160,16 @@ def census(
         asserted=facts,
     )
     raise typer.Exit(run_census(request, files))
+
+
+def _refuse_by_hand(context: typer.Context, flags: Mapping[str, object], *, why: str) -> None:
+    """Refuse ``flags`` that would have no effect; settings of a folder simply have none."""
+    from autotune.census_bundle import refuse_flags  # noqa: PLC0415 - startup time
+
+    unused = {flag: flag.removeprefix("--").replace("-", "_") for flag in flags}
+    settings = not_by_hand(context)
+    refuse_flags({flag: flags[flag] for flag in flags if unused[flag] not in settings}, why=why)
+    write_out_settings(context, unused=unused.values())
 
 
 def measure(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from autotune.cli_task import Chat, Extract, Metric, Options, TaskKind, Truncate
+from autotune.settings import write_out_settings
 
 __all__ = ["add_sweep"]
 
@@ -31,6 +32,7 @@ def add_sweep(app: typer.Typer) -> None:
 
 
 def sweep(
+    context: typer.Context,
     *,
     output: Annotated[Path, typer.Option(help="The table, NAME.csv; gone on with if it exists.")],
     learning_rates: Annotated[str, _grid("Peak learning rates.")] = "3e-4,1e-3,2e-3,4e-3",
@@ -109,6 +111,7 @@ def sweep(
     from autotune.sweep import run_sweep  # noqa: PLC0415 - startup time
     from autotune.sweep_plan import SweepRequest  # noqa: PLC0415 - same
 
+    write_out_settings(context)
     request = SweepRequest(
         config=config, space=space, output=output, recipes=names, rounds=rounds, name=name
     )

@@ -9,14 +9,28 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.errors import UsageError
 
-__all__ = ["SETTINGS", "WHOLE_RUN", "Settings", "flags_of", "is_whole_run", "read_settings"]
+if TYPE_CHECKING:
+    import typer
+
+__all__ = [
+    "SETTINGS",
+    "SHARED",
+    "WHOLE_RUN",
+    "Settings",
+    "flags_of",
+    "is_whole_run",
+    "not_by_hand",
+    "read_settings",
+    "write_out_settings",
+]
 
 _TEXTS = (
     *("target", "target_report", "model", "data", "template", "task"),
@@ -33,6 +47,13 @@ _SWITCHES = ("chat", "truncate", "rslora", "double_quant")
 _USUALLY_ON = ("double_quant",)
 # In the order in which they are shown.
 SETTINGS = (*_TEXTS, *_LISTS, *_COUNTS, *_NUMBERS, *_SWITCHES)
+_PROBLEM = ("target", "model", "data", "template", "task", "options", "chat", "truncate", "seed")
+# What other commands take of them: what is asked of which model and where. How to search is
+# a run's own, and a sweep's grid is its own.
+SHARED = {
+    "census": (*_PROBLEM, "max_latency", "max_memory", "max_size"),
+    "sweep": (*_PROBLEM, "metric", "extract", "validation_data", "test_data"),
+}
 # Flags of one command, and one that a file must not switch on.
 _FLAGS_ONLY = ("on", "output", "dry_run", "json", "debug", "version", "trust_remote_code")
 _PREFIX = "AUTOTUNE_"
@@ -56,6 +77,15 @@ class Settings:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     problem: UsageError | None = None
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Values as click looks them up: a run's, and those of other commands by their names."""
+        shared = {
+            command: {name: self.values[name] for name in names if name in self.values}
+            for command, names in SHARED.items()
+        }
+        return {**self.values, **shared}
 
     def explained(self, message: str) -> str:
         """Return an error's ``message``, with where the flags in it were set if not by hand."""
@@ -92,6 +122,30 @@ def flags_of(values: Mapping[str, Any]) -> list[str]:
             for one in value if isinstance(value, list) else [value]:
                 words += [_flag(name), str(one)]
     return words
+
+
+def not_by_hand(context: typer.Context) -> dict[str, Any]:
+    """Return the settings that the command of ``context`` takes, by name, but for its flags."""
+    settings = context.obj if isinstance(context.obj, Settings) else Settings()
+    sources = {name: context.get_parameter_source(name) for name in settings.values}
+    return {
+        name: value
+        for name, value in settings.values.items()
+        if (source := sources[name]) is not None and source.name != "COMMANDLINE"
+    }
+
+
+def write_out_settings(context: typer.Context, *, unused: Collection[str] = ()) -> None:
+    """Add what files and variables said to ``sys.argv``, from which commands are recorded.
+
+    So whoever repeats a recorded command elsewhere repeats what was done.
+
+    Args:
+        context: of the command that takes them.
+        unused: names that it leaves alone this time.
+    """
+    found = not_by_hand(context)
+    sys.argv += flags_of({name: value for name, value in found.items() if name not in unused})
 
 
 def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:
