@@ -16,7 +16,7 @@ from autotune.steps import Done, LeverResult, MeasureStep, Outcome, OutcomeStatu
 from autotune.units import format_duration
 
 from .choice import Chooser
-from .costs import CostModel, reserve_s
+from .costs import CostModel, one_training_s, reserve_s
 from .latency import latency_of
 from .ledger import Ledger, Score, untrained
 from .levers import lever_results
@@ -175,8 +175,7 @@ class ConfirmView:
         """Return why nothing was trained although recipes are left: only time can lack."""
         if self.settings.budget_s is None:
             return ""
-        cheapest = min(self.settings.recipes, key=self.costs.build_and_score_s)
-        training_s = self.costs.train_s(None, 0.0, 1.0) + self.costs.score_all_s([cheapest])
+        training_s = one_training_s(self.settings, self.costs)
         enough_s = self.elapsed_s + training_s + reserve_s(self.settings, self.costs)
         return (
             f"; nothing was trained, since the budget of {format_duration(self.settings.budget_s)}"

@@ -27,7 +27,7 @@ from autotune.steps import (
 from .arms import WHOLE, Arm, arms_of
 from .settings import DEFAULT_PRIOR_COSTS_S, SearchSettings
 
-__all__ = ["CostModel", "minimum_budget_s", "reserve_s"]
+__all__ = ["CostModel", "minimum_budget_s", "one_training_s", "reserve_s"]
 
 
 # A step with a quantiser in the loop over one without: rounding every weight once per step
@@ -213,11 +213,12 @@ def minimum_budget_s(settings: SearchSettings) -> float:
     probe = settings.whole_recipes[: settings.probe_recipes]
     census = sum(costs.build_and_score_s(recipe) for recipe in probe)
     census += costs.measure_s(len(probe), 1 + settings.census_rounds)
+    return census + one_training_s(settings, costs) + reserve_s(settings, costs)
+
+
+def one_training_s(settings: SearchSettings, costs: CostModel) -> float:
+    """Return seconds of one full training with its base, and of its cheapest build and score."""
     cheapest = min(settings.recipes, key=costs.build_and_score_s)
     first = arms_of(settings.space, settings.recipes)[0]
-    tuned = (
-        costs.base_s(first)
-        + costs.train_s(None, 0.0, 1.0, arm=first)
-        + costs.score_all_s([cheapest])
-    )
-    return census + tuned + reserve_s(settings, costs)
+    trained_s = costs.base_s(first) + costs.train_s(None, 0.0, 1.0, arm=first)
+    return trained_s + costs.score_all_s([cheapest])
