@@ -86,15 +86,15 @@ def test_a_fixed_training_is_estimated_by_its_steps() -> None:
     estimates = Estimates(
         tokens_per_s=100.0,
         epochs=2.0,
-        training_s=60.0,
-        stage_s={"finetune": 60.0, "merge": 3.0},
+        training_s=68.0,
+        stage_s={"finetune": 68.0, "merge": 3.0},
         disk_bytes=0,
         memory_bytes=0,
         basis="",
     )
     chain = OpenedChain(adapter=AdapterConfig(steps=30, batch_size=4), n_examples=20)
-    found = chain.estimated(estimates)  # six passes of five steps, 30 s each
-    assert (found.epochs, found.training_s, found.stage_s["finetune"]) == (6.0, 180.0, 180.0)
+    found = chain.estimated(estimates)  # six passes of five steps, 30 s each, after 8 s
+    assert (found.epochs, found.training_s, found.stage_s["finetune"]) == (6.0, 188.0, 188.0)
     assert found.stage_s["merge"] == 3.0
 
 

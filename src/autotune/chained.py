@@ -61,13 +61,7 @@ class OpenedChain:
         epochs = self.adapter.epochs
         if self.adapter.steps is not None:
             epochs = self.adapter.steps / math.ceil(self.n_examples / self.adapter.batch_size)
-        seconds = estimates.training_s / estimates.epochs * epochs
-        return replace(
-            estimates,
-            epochs=epochs,
-            training_s=seconds,
-            stage_s={**estimates.stage_s, "finetune": seconds},
-        )
+        return estimates.with_epochs(epochs)
 
 
 def open_chain(chain: Chain | None, source: ModelSource, *, n_examples: int) -> OpenedChain:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autotune.candidate import Algorithm, Precision, Recipe
 
-__all__ = ["Estimates", "Estimator", "assumed_gflops", "free_disk_bytes", "has_fast_bf16"]
+__all__ = ["Estimates", "Estimator", "assumed_gflops", "bf16_speedup", "free_disk_bytes"]
 
 _REFERENCE_PARAMETERS = 135e6
 _REFERENCE_GFLOPS = 164.0  # fp32 matrix product, two cores
@@ -22,15 +22,20 @@ _REFERENCE_GFLOPS = 164.0  # fp32 matrix product, two cores
 _GFLOPS_PER_CORE = (("avx512f", 80.0), ("avx2", 40.0), ("asimd", 20.0), ("neon", 20.0))
 _GFLOPS_OTHER = 10.0
 _REFERENCE_TOKENS_PER_S = 290.0  # LoRA on all linear layers, fp32, batches of 16
-# AMX and AMD's AVX512_BF16 multiply bf16 four times as fast as AVX-512 does fp32 (EPYC: 497
-# against 113 GFLOP/s on a core); Intel's AVX512_BF16 is no faster on some (86 against 155).
-_BF16_SPEEDUP = 2.5
+# AMX and AMD's AVX512_BF16 multiply bf16 at least four times as fast as AVX-512 does fp32 (EPYC:
+# 497 against 113 GFLOP/s on a core); Intel's AVX512_BF16 is no faster on some (86 against 155).
+# What a training has of it: 700 to 820 tokens/s on EPYC, 480 to 710 with AMX.
+_BF16_SPEEDUP_AMD = 2.5
+_BF16_SPEEDUP_AMX = 2.2
+_TRAINING_START_S = 8.0  # torch, the base, the loss on the validation rows
 # A training on a GPU: 4 operations per weight and token (forwards, and backwards to the
 # adapters) at half of what the smallest with bfloat16 reach, and what a token's share of a
 # step takes to ask for: 25 ms over 16 rows of 25 tokens, which no GPU makes shorter.
 _GPU_FLOPS = 10e12
 _GPU_ASKING_S = 0.025 / 400
-_REQUEST_S = 0.055  # 22 prompt tokens, int8
+_REQUEST_S = 0.04  # 25 prompt tokens; int4 to fp32 took 25 to 50 ms
+_PROCESS_S = 0.5  # until a built model has answered once in a new process
+_REQUESTS_PER_BLOCK = 40  # timed ones and the warm-up
 # Bytes per weight of the built graph, with the embedding that stays wider in int4.
 _BYTES_PER_WEIGHT: Mapping[Precision, float] = {
     Precision.FP32: 4.04,
@@ -39,15 +44,29 @@ _BYTES_PER_WEIGHT: Mapping[Precision, float] = {
     Precision.INT8: 2.0,
     Precision.INT4: 0.87,
 }
-_CHECKPOINT_BYTES_PER_WEIGHT = 4.0
+_CHECKPOINT_BYTES_PER_WEIGHT = 2.0
+# What stays of a source in the store: the checkpoint, and the download that it came from.
+_SOURCE_BYTES_PER_WEIGHT = 3.3
+# An adapter of rank 32 with AdamW's moments, as a rung leaves it.
+_RUNG_BYTES_PER_WEIGHT = 0.9
+# Of a run that finishes three trainings: rungs of those and of the ones that it gave up.
+_RUNGS = 7
+_FINISHED = 3
 _BUILD_S: Mapping[Algorithm | None, float] = {
     Algorithm.K_QUANT: 28.0,
     Algorithm.K_QUANT_MIXED: 30.0,
 }
-_BUILD_OTHER_S = 7.0
-# Peak of the builder over the bf16 checkpoint (facts on the builder, 1.7).
-_BUILD_MEMORY_FACTOR = 6.0
-_BUILD_MEMORY_FACTOR_K_QUANT = 10.0
+_BUILD_OTHER_S = 5.5
+_FIRST_BUILD_S = 9.0  # over a later one: the builder's import, the source's conversion
+# Peaks of two worker processes, seen at 135M and 362M weights (docs/LOG.md); the one that trained
+# keeps its base while the other one merges and builds. Per trained token: what is kept of a
+# batch for the gradients.
+_TRAINER_BYTES = 0.9e9
+_TRAINER_BYTES_PER_WEIGHT = 1.0  # beside the base
+_TRAINED_TOKEN_BYTES_PER_WEIGHT = 0.005
+_BUILDER_BYTES = 1.8e9
+_BUILDER_BYTES_PER_WEIGHT = 8.0
+_BUILDER_BYTES_PER_WEIGHT_K_QUANT = 15.0  # facts on the builder, 1.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +78,11 @@ class Estimates:
         epochs: passes over the training data that fit the budget.
         training_s: one full training.
         stage_s: prior cost per stage, as the planner's settings want them.
-        disk_bytes: what the store will grow by at most.
-        memory_bytes: peak of the largest worker.
+        disk_bytes: what the store will grow by.
+        memory_bytes: peak of all processes together.
         basis: where the figures come from, for people.
-        weights_bytes: of a checkpoint at most.
+        weights_bytes: of a checkpoint.
+        cut_bytes: what the store will grow by on top where the run cuts the model.
     """
 
     tokens_per_s: float
@@ -73,6 +93,7 @@ class Estimates:
     memory_bytes: float
     basis: str
     weights_bytes: float = 0.0
+    cut_bytes: float = 0.0
 
     def with_cuts(self, shares: Sequence[float]) -> Estimates:
         """Return the same for a run that may cut the model to ``shares`` of its layers.
@@ -80,8 +101,26 @@ class Estimates:
         Each cut is a checkpoint in the store, healed another one; of its graphs, those of the
         few recipes that the census picks stand for as much again.
         """
-        more = 3 * sum(shares) * self.weights_bytes
-        return replace(self, disk_bytes=self.disk_bytes + more)
+        return replace(self, cut_bytes=3 * sum(shares) * self.weights_bytes)
+
+    def census_s(self, recipes: Sequence[Recipe], *, rounds: int, share: float) -> float:
+        """Return seconds to build, score and time the untrained model with ``recipes``.
+
+        Args:
+            recipes: what is built; without ``rounds`` nothing of it is timed.
+            rounds: blocks of requests each.
+            share: of the validation rows that an untrained model is scored on.
+        """
+        stages = self.stage_s
+        builds = stages["first build"] + sum(stages[f"build:{one.name}"] for one in recipes)
+        return builds + len(recipes) * (share * stages["score"] + rounds * stages["measure"])
+
+    def with_epochs(self, epochs: float) -> Estimates:
+        """Return the same for trainings of ``epochs`` passes."""
+        passes_s = (self.training_s - _TRAINING_START_S) / self.epochs * epochs
+        seconds = _TRAINING_START_S + passes_s
+        stages = {**self.stage_s, "finetune": seconds}
+        return replace(self, epochs=epochs, training_s=seconds, stage_s=stages)
 
     def measured_elsewhere(self) -> Estimates:
         """Return the same for a run that has its measurements from another machine."""
@@ -98,14 +137,19 @@ def assumed_gflops(isa: Sequence[str], cores: float) -> float:
     return per_core * max(1.0, cores)
 
 
-def has_fast_bf16(isa: Sequence[str], model: str) -> bool:
-    """Return whether products in bfloat16 clearly beat float32 on a processor.
+def bf16_speedup(isa: Sequence[str], model: str) -> float:
+    """Return how much faster than in float32 a training in bfloat16 is on a processor.
 
     Args:
         isa: instruction sets that it has.
         model: its marketing name.
+
+    Returns:
+        1.0 where products in bfloat16 do not clearly beat float32.
     """
-    return "amx_bf16" in isa or ("avx512_bf16" in isa and "AMD" in model)
+    if "amx_bf16" in isa:
+        return _BF16_SPEEDUP_AMX
+    return _BF16_SPEEDUP_AMD if "avx512_bf16" in isa and "AMD" in model else 1.0
 
 
 def free_disk_bytes(path: Path) -> int:
@@ -123,7 +167,8 @@ class Estimator:
         train_tokens: of one pass over the training rows, padding left out.
         scored_rows: rows of the validation split.
         gflops: ``assumed_gflops`` of the machine.
-        has_bf16: ``has_fast_bf16`` of the machine.
+        bf16_speedup: ``bf16_speedup`` of the machine.
+        batch_tokens: of the largest batch of training rows.
         trains_on: ``cpu``, or a GPU (``autotune.passes.training_device``).
     """
 
@@ -131,7 +176,8 @@ class Estimator:
     train_tokens: int
     scored_rows: int
     gflops: float
-    has_bf16: bool
+    bf16_speedup: float
+    batch_tokens: int
     trains_on: str = "cpu"
 
     # One training may take this share of the budget: three are started, two finished,
@@ -151,8 +197,8 @@ class Estimator:
         return Estimates(
             tokens_per_s=speed,
             epochs=epochs,
-            training_s=epochs * epoch_s,
-            stage_s=self._stage_s(recipes, epochs * epoch_s),
+            training_s=_TRAINING_START_S + epochs * epoch_s,
+            stage_s=self._stage_s(recipes, _TRAINING_START_S + epochs * epoch_s),
             disk_bytes=self._disk_bytes(recipes),
             memory_bytes=self._memory_bytes(recipes),
             weights_bytes=_CHECKPOINT_BYTES_PER_WEIGHT * self.parameters,
@@ -171,13 +217,12 @@ class Estimator:
     def _training_basis(self) -> str:
         if self.trains_on != "cpu":
             return f"training on {self.trains_on} at {_GPU_FLOPS / 1e12:.0f} TFLOP/s assumed"
-        return f"{'bf16' if self.has_bf16 else 'fp32'} training"
+        return f"{'bf16' if self.bf16_speedup > 1 else 'fp32'} training"
 
     def _tokens_per_s(self) -> float:
         if self.trains_on != "cpu":
             return 1 / (4 * self.parameters / _GPU_FLOPS + _GPU_ASKING_S)
-        speed = _REFERENCE_TOKENS_PER_S * self._scale()
-        return speed * _BF16_SPEEDUP if self.has_bf16 else speed
+        return _REFERENCE_TOKENS_PER_S * self._scale() * self.bf16_speedup
 
     def _scale(self) -> float:
         """Return how much faster than the reference one pass over a token is."""
@@ -189,23 +234,27 @@ class Estimator:
         stages = {
             "finetune": training_s,
             "merge": 3.0 * size,
+            "first build": _FIRST_BUILD_S * size,
             "build": _BUILD_OTHER_S * size,
-            "score": 2.0 + self.scored_rows * request_s,
-            "measure": 2.0 + 40 * request_s,
+            "score": _PROCESS_S + self.scored_rows * request_s,
+            "measure": _PROCESS_S + _REQUESTS_PER_BLOCK * request_s,
         }
         for recipe in recipes:
             stages[f"build:{recipe.name}"] = _BUILD_S.get(recipe.algorithm, _BUILD_OTHER_S) * size
         return stages
 
     def _disk_bytes(self, recipes: Sequence[Recipe]) -> float:
-        built = sum(_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes) * self.parameters
-        merged = _CHECKPOINT_BYTES_PER_WEIGHT * self.parameters
-        # The census builds everything once; after it about three trainings are built
-        # with at most half of the recipes, and the deploy folder is linked or copied.
-        return built + 3 * (built / 2 + merged)
+        """Return what the census builds, and trainings, each built with one of the recipes."""
+        built = [_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes]
+        finished = _CHECKPOINT_BYTES_PER_WEIGHT + sum(built) / len(built)
+        kept = _SOURCE_BYTES_PER_WEIGHT + _RUNGS * _RUNG_BYTES_PER_WEIGHT
+        return (kept + sum(built) + _FINISHED * finished) * self.parameters
 
     def _memory_bytes(self, recipes: Sequence[Recipe]) -> float:
         slow = {Algorithm.K_QUANT, Algorithm.K_QUANT_MIXED}
         has_k_quant = any(recipe.algorithm in slow for recipe in recipes)
-        factor = _BUILD_MEMORY_FACTOR_K_QUANT if has_k_quant else _BUILD_MEMORY_FACTOR
-        return factor * 2.0 * self.parameters
+        builder = _BUILDER_BYTES_PER_WEIGHT_K_QUANT if has_k_quant else _BUILDER_BYTES_PER_WEIGHT
+        trainer = _TRAINER_BYTES_PER_WEIGHT + (2.0 if self.bf16_speedup > 1 else 4.0)
+        if self.trains_on == "cpu":
+            trainer += _TRAINED_TOKEN_BYTES_PER_WEIGHT * self.batch_tokens
+        return _TRAINER_BYTES + _BUILDER_BYTES + (trainer + builder) * self.parameters

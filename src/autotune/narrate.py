@@ -10,6 +10,7 @@ from pathlib import Path
 from autotune.calibration import SessionNoise
 from autotune.config import OWN_DATA_BUDGET_S, RunConfig
 from autotune.depths import DepthOffer
+from autotune.estimate import Estimates
 from autotune.front_so_far import FrontSoFar
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
@@ -237,14 +238,11 @@ def print_plan(session: Session) -> None:
 def plan_rows(session: Session) -> list[PlanRow]:
     """Return what a run will do and need, with the basis of each figure."""
     estimates, settings = session.estimates, session.settings
-    stages = estimates.stage_s
     whole = settings.whole_recipes
-    builds = sum(stages[f"build:{recipe.name}"] for recipe in whole)
-    timed = len(whole) * settings.census_rounds * stages["measure"]
     # Untrained models are scored on the first rows only.
     few = min(1.0, CENSUS_ROWS / max(1, len(session.tokens.validation.rows)))
-    scored = len(whole) * few * stages["score"]
-    census = min(builds + timed + scored, settings.census_share * (settings.budget_s or 1e9))
+    census = estimates.census_s(whole, rounds=settings.census_rounds, share=few)
+    census = min(census, settings.census_share * (settings.budget_s or 1e9))
     limit = f"at most {format_duration(settings.budget_s)}" if settings.budget_s else "no limit"
     return [
         PlanRow(
@@ -262,13 +260,14 @@ def plan_rows(session: Session) -> list[PlanRow]:
         PlanRow(what="whole run", estimate=limit, basis="--budget"),
         PlanRow(
             what="disk",
-            estimate=f"up to {format_size(estimates.disk_bytes)}",
-            basis="graphs of every recipe, three trainings built",
+            estimate=f"about {format_size(estimates.disk_bytes)}",
+            basis="graphs of every recipe, three trainings built" + _more_for_cuts(estimates),
         ),
         PlanRow(
             what="memory",
             estimate=f"about {format_size(estimates.memory_bytes)}",
-            basis="the builder, over the checkpoint's size",
+            basis="the builder beside the trainer with its largest batch; batches are computed"
+            " in parts where memory is short",
         ),
     ]
 
@@ -290,6 +289,12 @@ def _trainings(settings: SearchSettings, offer: Offer) -> list[PlanRow]:
             basis="further ones while the budget lasts",
         ),
     ]
+
+
+def _more_for_cuts(estimates: Estimates) -> str:
+    if not estimates.cut_bytes:
+        return ""
+    return f"; {format_size(estimates.cut_bytes)} more where the model is cut"
 
 
 def _depths(depths: DepthOffer) -> PlanRow:

@@ -379,8 +379,9 @@ def _recipes(
 
 def _check_disk(estimates: Estimates, store: ArtifactStore) -> None:
     free = free_disk_bytes(store.root)
-    if free < estimates.disk_bytes:
+    needed = estimates.disk_bytes + estimates.cut_bytes
+    if free < needed:
         raise OutputError(
-            f"The plan needs up to {estimates.disk_bytes / 1e9:.1f} GB of disk, {store.root}"
+            f"The plan needs up to {needed / 1e9:.1f} GB of disk, {store.root}"
             f" has {free / 1e9:.1f} GB free; free some, or point AUTOTUNE_CACHE elsewhere."
         )

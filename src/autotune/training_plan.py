@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from autotune.candidate import Recipe
 from autotune.config import RunConfig
 from autotune.depths import DepthOffer
-from autotune.estimate import Estimates, Estimator, assumed_gflops, has_fast_bf16
+from autotune.estimate import Estimates, Estimator, assumed_gflops, bf16_speedup
 from autotune.passes import ModelSource, has_grid, layer_names, why_not_mixed
 from autotune.search import SearchSpace
 from autotune.targets import Machine, read_accelerators
@@ -48,11 +48,17 @@ def run_estimates(
         train_tokens=sum(len(example.ids) for example in examples),
         scored_rows=n_scored,
         gflops=assumed_gflops(isa, machine.processor.usable_cores.value or 1.0),
-        has_bf16=has_fast_bf16(isa, machine.processor.model.value or ""),
+        bf16_speedup=bf16_speedup(isa, machine.processor.model.value or ""),
+        batch_tokens=_batch_size(config) * max(len(example.ids) for example in examples),
         trains_on=trains_on,
     )
     epochs = _epochs(config.trainings, len(examples))
     return estimator.estimate(recipes, config.budget_s, epochs=epochs)
+
+
+def _batch_size(config: RunConfig) -> int:
+    training = config.chain.training if config.chain else None
+    return training.adapter.batch_size if training else SearchSpace().batch_sizes[0]
 
 
 def _epochs(trainings: Trainings, rows: int) -> float | None:
