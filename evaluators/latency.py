@@ -20,6 +20,7 @@ from autotune.targets import Conditions, Executor, Job, read_conditions
 from .contract import BuiltModel, Workload
 from .lock import measurement_lock
 from .measurable import nvml_file
+from .page_cache import read_evenly
 from .runtime import child_job, child_rows, run_child
 from .samples import LatencyBlocks, Measurements
 from .surroundings import Surroundings
@@ -167,6 +168,8 @@ def measure_latency(
         on_failure=on_failure,
     )
     with measurement_lock(what=f"{len(models)} models", on_wait=on_progress):
+        for model in models:
+            read_evenly(model.path)
         before, began = read_conditions(), time.monotonic()
         for number in range(first_round, first_round + rounds):
             for name in session.order(number):

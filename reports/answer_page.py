@@ -165,7 +165,8 @@ def _against_others(models: Sequence[TriedModel], run: str) -> str:
 def _alternatives(mine: ReportedModel, models: Sequence[TriedModel]) -> list[TriedModel]:
     """Return the models that could be had instead, those of the front and of like accuracy first.
 
-    A member of the front that may break a bound comes after all that meet them.
+    One that may break a bound comes after all that meet them, an untrained one after all that
+    are trained: some of those are on the front, since nothing is smaller, and nobody's choice.
     """
     quality = quality_of(models)
     own = mine.metrics.get(quality)
@@ -174,9 +175,11 @@ def _alternatives(mine: ReportedModel, models: Sequence[TriedModel]) -> list[Tri
     known = [m for m in models if m.role in ("front", "other") and quality in m.model.metrics]
     fair = [m for m in known if m.role == "front" or m.verdict is Verdict.PASS]
 
-    def nearness(one: TriedModel) -> tuple[bool, bool, float, int]:
+    def nearness(one: TriedModel) -> tuple[bool, bool, bool, float, int]:
         gap = abs(one.model.metrics[quality].value - own.value)
-        return one.verdict is not Verdict.PASS, one.role != "front", gap, one.trial
+        is_untrained = one.model.adapter is None
+        breaks = one.verdict is not Verdict.PASS
+        return breaks, is_untrained, one.role != "front", gap, one.trial
 
     return sorted(fair, key=nearness)[:_MOST_OTHERS]
 
@@ -214,6 +217,7 @@ def _how_to_use(report: RunReport, chosen: ReportedModel, run: str) -> str:
     words = " ".join(f"{field}=..." for field in fields) if len(fields) > 1 else "TEXT"
     lines = [
         f"{shlex.join(['python', f'{folder}/run.py'])} {words}",
+        shlex.join(["autotune", "chat", run]),
         shlex.join(["autotune", "validate", folder]),
     ]
     if report.outcome == "unconfirmed":

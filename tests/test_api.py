@@ -48,6 +48,10 @@ def test_a_run_tells_its_choice_with_numbers_and_folder(run: autotune.Run) -> No
     assert run.page.is_file()
     assert len(run.trials) == 5
     assert repr(run) == f"Run(folder={run.folder!r})"
+    # In a line: all its fields would fill the screen.
+    assert repr(run.best).startswith(f"<Model {TUNED_INT4.name}: Accuracy 0.925 [0.895, 0.955], ")
+    assert "Request latency p95 48 ms" in repr(run.best)
+    assert len(repr(run.best)) < 250
 
 
 def test_the_front_is_a_table(run: autotune.Run) -> None:

@@ -75,6 +75,12 @@ class Model:
             metrics=model.metrics,
         )
 
+    def __repr__(self) -> str:
+        """Return name and main numbers: all fields would fill a notebook's screen."""
+        known = [name for name in _SHOWN if name in self.metrics]
+        numbers = ", ".join(f"{metric_title(n)} {metric_text(self.metrics[n])}" for n in known)
+        return f"<Model {self.name}: {numbers or 'not measured'}>"
+
 
 @dataclass(frozen=True)
 class Run:

@@ -74,6 +74,19 @@ def test_a_run_of_sixty_trials_is_a_small_page_made_at_once() -> None:
     assert len(made.encode()) < 600_000  # a tenth of what people still open gladly
 
 
+def test_the_alternatives_are_trained_models_where_there_are_any() -> None:
+    models = {one.model.name: one.model for one in tried_models(REPORT, EVENTS)}
+    untrained = [one for one in models.values() if one.adapter is None]
+    # As nothing is smaller, untrained models are often on a front.
+    report = replace(REPORT, front=(*untrained, *REPORT.front))
+    page = run_page(report, EVENTS, run="results/one", mistakes=())
+    start = page.index("Against the nearest alternatives")
+    head = page[start : page.index("</thead>", start)]
+    names = [name for name in re.findall(r"<th[^>]*>([^<]*)", head) if name in models]
+    assert len(names) == 3
+    assert all(models[name].adapter is not None for name in names)
+
+
 def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
     assert "default-src 'none'" in page
     assert not re.search(r"<link|\bsrc=|url\((?!#)|@import|<img|<iframe", page)
