@@ -88,7 +88,8 @@ def test_a_fixed_training_is_estimated_by_its_steps() -> None:
         epochs=2.0,
         training_s=68.0,
         stage_s={"finetune": 68.0, "merge": 3.0},
-        disk_bytes=0,
+        disk_bytes=5e9,
+        training_bytes=1e9,
         memory_bytes=0,
         basis="",
     )
@@ -96,6 +97,7 @@ def test_a_fixed_training_is_estimated_by_its_steps() -> None:
     found = chain.estimated(estimates)  # six passes of five steps, 30 s each, after 8 s
     assert (found.epochs, found.training_s, found.stage_s["finetune"]) == (6.0, 188.0, 188.0)
     assert found.stage_s["merge"] == 3.0
+    assert found.disk_bytes == 3e9  # one training in the place of three
 
 
 CHAINS = [

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from autotune.cli import app, main
+from autotune.command_line import command_line
 from autotune.settings import SETTINGS, SHARED, read_settings
 
 Autotune = Callable[..., tuple[int, str, str]]
@@ -109,10 +110,10 @@ def test_a_census_and_a_sweep_ask_what_a_run_in_the_folder_would(
         code, _, err = autotune(*words)
         assert code == 2, words
         assert "here/none" in err
-        assert sys.argv[1:] == [*words, "--model", "here/none"]
+        assert list(command_line()[1:]) == [*words, "--model", "here/none"]
         code, _, err = autotune(*words, "--model", "by/hand")
         assert "by/hand" in err
-        assert sys.argv[1:] == [*words, "--model", "by/hand"]
+        assert list(command_line()[1:]) == [*words, "--model", "by/hand"]
     (here / "autotune.toml").write_text('max_size = "1"\n', "utf-8")
     assert "(--max-size comes from autotune.toml)" in autotune("census")[2]
     (here / "autotune.toml").write_text("max_size = 1\n", "utf-8")
@@ -127,7 +128,7 @@ def test_a_bundle_is_measured_whatever_the_folder_says_of_models(
     assert code == 2
     assert "here/none" not in err
     assert "--model" not in err
-    assert sys.argv[1:] == ["census", "none", "--max-size", "1GB"]
+    assert list(command_line()[1:]) == ["census", "none", "--max-size", "1GB"]
     assert "got --model" in autotune("census", "none", "--model", "by/hand")[2]
 
 

@@ -6,13 +6,13 @@ every file was compared with its digest.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.census_entries import Tried
+from autotune.command_line import shared_command_line
 from autotune.errors import StoreError, UsageError
 from autotune.evaluators import RowSet, Workload, workload_digest
 from autotune.passes import FileEntry, content_digest
@@ -30,7 +30,6 @@ from autotune.reports import (
     load_bundle,
     place_built,
     read_sums,
-    redact_command,
     whole_folder,
     write_json_atomic,
     write_sums,
@@ -69,7 +68,7 @@ def write_bundle(
     """
     bundle = Bundle(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command=tuple(redact_command(["autotune", *sys.argv[1:]])),
+        command=shared_command_line(),
         device=session.device,
         versions=session.all_versions,
         seed=session.config.seed,

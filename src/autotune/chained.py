@@ -61,7 +61,7 @@ class OpenedChain:
         epochs = self.adapter.epochs
         if self.adapter.steps is not None:
             epochs = self.adapter.steps / math.ceil(self.n_examples / self.adapter.batch_size)
-        return estimates.with_epochs(epochs)
+        return estimates.of_one_training(epochs)
 
 
 def open_chain(chain: Chain | None, source: ModelSource, *, n_examples: int) -> OpenedChain:

@@ -39,6 +39,7 @@ from autotune.cli_training import (
     TargetModules,
 )
 from autotune.cli_try import add_try
+from autotune.command_line import settings_written_out
 from autotune.errors import AutotuneError, UsageError
 from autotune.settings import SHARED, Settings, read_settings, write_out_settings
 
@@ -264,10 +265,9 @@ def tune(  # the flags of DESIGN.md, one argument each
     from autotune.runner import tune as run  # noqa: PLC0415 - startup time
 
     write_out_settings(context)
-    command = ("autotune", *sys.argv[1:])
     if on is not None:
         run = partial(run_flags_elsewhere, on=on)
-    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json, command=command))
+    raise typer.Exit(run(config, output=output, dry_run=dry_run, as_json=as_json))
 
 
 def _judge_settings(context: typer.Context) -> None:
@@ -317,6 +317,7 @@ def main() -> None:
     shows_traceback = "--debug" in sys.argv
     words = [word for word in sys.argv[1:] if word != "--debug"]
     settings = Settings()
+    settings_written_out(())
     try:
         if words and words[0] in QUICK:
             quick_app()(args=words)

@@ -50,8 +50,8 @@ _SOURCE_BYTES_PER_WEIGHT = 3.3
 # An adapter of rank 32 with AdamW's moments, as a rung leaves it.
 _RUNG_BYTES_PER_WEIGHT = 0.9
 # Of a run that finishes three trainings: rungs of those and of the ones that it gave up.
-_RUNGS = 7
 _FINISHED = 3
+_RUNGS_PER_FINISHED = 7 / 3
 _BUILD_S: Mapping[Algorithm | None, float] = {
     Algorithm.K_QUANT: 28.0,
     Algorithm.K_QUANT_MIXED: 30.0,
@@ -82,6 +82,7 @@ class Estimates:
         memory_bytes: peak of all processes together.
         basis: where the figures come from, for people.
         weights_bytes: of a checkpoint.
+        training_bytes: of one training with its model and build.
         cut_bytes: what the store will grow by on top where the run cuts the model.
     """
 
@@ -93,6 +94,7 @@ class Estimates:
     memory_bytes: float
     basis: str
     weights_bytes: float = 0.0
+    training_bytes: float = 0.0
     cut_bytes: float = 0.0
 
     def with_cuts(self, shares: Sequence[float]) -> Estimates:
@@ -115,12 +117,17 @@ class Estimates:
         builds = stages["first build"] + sum(stages[f"build:{one.name}"] for one in recipes)
         return builds + len(recipes) * (share * stages["score"] + rounds * stages["measure"])
 
-    def with_epochs(self, epochs: float) -> Estimates:
-        """Return the same for trainings of ``epochs`` passes."""
+    def of_one_training(self, epochs: float) -> Estimates:
+        """Return the same for a run with a single training of ``epochs`` passes."""
         passes_s = (self.training_s - _TRAINING_START_S) / self.epochs * epochs
         seconds = _TRAINING_START_S + passes_s
-        stages = {**self.stage_s, "finetune": seconds}
-        return replace(self, epochs=epochs, training_s=seconds, stage_s=stages)
+        return replace(
+            self,
+            epochs=epochs,
+            training_s=seconds,
+            stage_s={**self.stage_s, "finetune": seconds},
+            disk_bytes=self.disk_bytes - (_FINISHED - 1) * self.training_bytes,
+        )
 
     def measured_elsewhere(self) -> Estimates:
         """Return the same for a run that has its measurements from another machine."""
@@ -199,9 +206,10 @@ class Estimator:
             epochs=epochs,
             training_s=_TRAINING_START_S + epochs * epoch_s,
             stage_s=self._stage_s(recipes, _TRAINING_START_S + epochs * epoch_s),
-            disk_bytes=self._disk_bytes(recipes),
+            disk_bytes=self._census_bytes(recipes) + _FINISHED * self._training_bytes(recipes),
             memory_bytes=self._memory_bytes(recipes),
             weights_bytes=_CHECKPOINT_BYTES_PER_WEIGHT * self.parameters,
+            training_bytes=self._training_bytes(recipes),
             basis=(
                 f"{self.parameters / 1e6:.0f}M weights, {self.gflops:.0f} GFLOP/s fp32 assumed"
                 f" for its cores, {self._training_basis()}"
@@ -243,12 +251,15 @@ class Estimator:
             stages[f"build:{recipe.name}"] = _BUILD_S.get(recipe.algorithm, _BUILD_OTHER_S) * size
         return stages
 
-    def _disk_bytes(self, recipes: Sequence[Recipe]) -> float:
-        """Return what the census builds, and trainings, each built with one of the recipes."""
-        built = [_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes]
-        finished = _CHECKPOINT_BYTES_PER_WEIGHT + sum(built) / len(built)
-        kept = _SOURCE_BYTES_PER_WEIGHT + _RUNGS * _RUNG_BYTES_PER_WEIGHT
-        return (kept + sum(built) + _FINISHED * finished) * self.parameters
+    def _census_bytes(self, recipes: Sequence[Recipe]) -> float:
+        built = sum(_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes)
+        return (_SOURCE_BYTES_PER_WEIGHT + built) * self.parameters
+
+    def _training_bytes(self, recipes: Sequence[Recipe]) -> float:
+        """Return what a training leaves with its merged model, built with one of the recipes."""
+        built = sum(_BYTES_PER_WEIGHT[recipe.precision] for recipe in recipes) / len(recipes)
+        rungs = _RUNGS_PER_FINISHED * _RUNG_BYTES_PER_WEIGHT
+        return (rungs + _CHECKPOINT_BYTES_PER_WEIGHT + built) * self.parameters
 
     def _memory_bytes(self, recipes: Sequence[Recipe]) -> float:
         slow = {Algorithm.K_QUANT, Algorithm.K_QUANT_MIXED}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autotune import __version__
 from autotune.calibration import DeviceCalibration, NoiseFloor
+from autotune.command_line import shared_command_line
 from autotune.evaluators import compare_latency, measurement_lock, noise_floor
 from autotune.known_machine import remember
 from autotune.plain import from_plain, to_plain
@@ -27,7 +28,6 @@ from autotune.reports import (
     ReportedFact,
     ReportedTarget,
     ToolFacts,
-    redact_command,
 )
 from autotune.targets import (
     GRADE_RULE,
@@ -123,7 +123,7 @@ def take_hardware_report(
     )
     report = HardwareReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command=tuple(redact_command(["autotune", *sys.argv[1:]])),
+        command=shared_command_line(),
         tool=tool_facts(),
         complete=not any(one.is_required for one in missing),
         missing=missing,

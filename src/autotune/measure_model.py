@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.calibration import SessionNoise
+from autotune.command_line import shared_command_line
 from autotune.errors import OutputError, UsageError
 from autotune.evaluators import BuiltModel, Surroundings, Workload, measure_latency
 from autotune.kinds import is_decision
@@ -26,7 +27,6 @@ from autotune.reports import (
     Metric,
     make_console,
     measure_view,
-    redact_command,
     write_json_atomic,
 )
 from autotune.targets import (
@@ -142,7 +142,7 @@ def measure_folder(
     found = {**timed.found, "size": _size(folder)}
     return MeasureReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=tuple(redact_command(["autotune", *sys.argv[1:]])),
+        command=shared_command_line(),
         seed=seed,
         versions=dict(executor.capabilities(target.interpreter)["versions"]),
         model=_described(folder),

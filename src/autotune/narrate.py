@@ -261,7 +261,10 @@ def plan_rows(session: Session) -> list[PlanRow]:
         PlanRow(
             what="disk",
             estimate=f"about {format_size(estimates.disk_bytes)}",
-            basis="graphs of every recipe, three trainings built" + _more_for_cuts(estimates),
+            basis="graphs of every recipe, "
+            + ("one training" if settings.space.size == 1 else "three trainings")
+            + " built"
+            + _more_for_cuts(estimates),
         ),
         PlanRow(
             what="memory",

@@ -19,6 +19,7 @@ from autotune.azureml import (
     is_of_azure,
     plan_text,
 )
+from autotune.command_line import command_line
 from autotune.config import RunConfig
 from autotune.errors import UsageError
 from autotune.narrate import print_report
@@ -50,7 +51,7 @@ def run_elsewhere(
     if dry_run:
         sys.stdout.write(plan_text(request, output=output) + "\n")
         return 0
-    run = begin(request, output=output, command=command or ("autotune", *sys.argv[1:]))
+    run = begin(request, output=output, command=command or command_line())
     return told(run, as_json=as_json)
 
 

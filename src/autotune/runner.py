@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autotune.command_line import command_line
 from autotune.config import RunConfig, default_output, prepare_output
 from autotune.errors import AutotuneError, HardwareError, UsageError
 from autotune.loop import Loop, agrees, before_confirmation
@@ -115,7 +115,7 @@ def run_config(
         folder = output or default_output(Path(report).stem if report else config.target)
         prepare_output(folder)
         config.save(folder / "run.json")
-        write_json_atomic(folder / _COMMAND, redact_command(list(command or _own_command())))
+        write_json_atomic(folder / _COMMAND, redact_command(list(command or command_line())))
         try:
             run = _open(config, folder, executor, progress, until_end)
         except (UsageError, HardwareError):
@@ -207,12 +207,8 @@ def _command(folder: Path) -> tuple[str, ...]:
     try:
         words = json.loads((folder / _COMMAND).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # of an earlier version
-        return _own_command()
+        return command_line()
     return tuple(map(str, words))
-
-
-def _own_command() -> tuple[str, ...]:
-    return ("autotune", *sys.argv[1:])
 
 
 @dataclass

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune.command_line import settings_written_out
 from autotune.errors import UsageError
 
 if TYPE_CHECKING:
@@ -136,16 +136,17 @@ def not_by_hand(context: typer.Context) -> dict[str, Any]:
 
 
 def write_out_settings(context: typer.Context, *, unused: Collection[str] = ()) -> None:
-    """Add what files and variables said to ``sys.argv``, from which commands are recorded.
+    """Put what files and variables said into the command that is recorded.
 
-    So whoever repeats a recorded command elsewhere repeats what was done.
+    So whoever repeats it elsewhere repeats what was done.
 
     Args:
         context: of the command that takes them.
         unused: names that it leaves alone this time.
     """
     found = not_by_hand(context)
-    sys.argv += flags_of({name: value for name, value in found.items() if name not in unused})
+    used = {name: value for name, value in found.items() if name not in unused}
+    settings_written_out(flags_of(used))
 
 
 def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:

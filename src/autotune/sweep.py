@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from autotune.command_line import shared_command_line
 from autotune.errors import OutputError, RunError, UsageError
 from autotune.estimate import free_disk_bytes
 from autotune.narrate import Narrator, price_of, summary_of
@@ -31,7 +32,6 @@ from autotune.reports import (
     load_sweep_report,
     make_console,
     plan_table,
-    redact_command,
     sweep_summary,
     write_json_atomic,
 )
@@ -100,7 +100,7 @@ def run_sweep(request: SweepRequest, *, dry_run: bool = False) -> int:
             progress.rest()
             executor.close()
             n_rows = len(sweep.rows) if sweep else 0
-            command = shlex.join(redact_command(["autotune", *sys.argv[1:]]))
+            command = shlex.join(shared_command_line())
             progress.line(
                 f"Interrupted; {n_rows} rows are in {str(request.output)!r}. Go on with: {command}"
             )

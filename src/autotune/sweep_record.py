@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from autotune.command_line import shared_command_line
 from autotune.config import RunConfig
 from autotune.kinds import is_decision
 from autotune.machine_report import tool_facts
 from autotune.measurement import Measurement
 from autotune.plain import digest, to_plain
 from autotune.publish import model_facts, public_name, task_facts, workload_facts
-from autotune.reports import Cell, SweepReport, redact_command, redact_text
+from autotune.reports import Cell, SweepReport, redact_text
 from autotune.session import REQUESTS_PER_BLOCK, Session
 from autotune.steps import Outcome, OutcomeStatus
 from autotune.sweep_plan import SweepPlan, SweepRequest
@@ -95,7 +95,7 @@ def report_of(request: SweepRequest, session: Session, plan: SweepPlan) -> Sweep
     """Return the report that a new table begins with."""
     return SweepReport(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        command=tuple(map(public_name, redact_command(["autotune", *sys.argv[1:]]))),
+        command=tuple(map(public_name, shared_command_line())),
         tool=tool_facts(),
         instance=plan.instance,
         table=request.output.name,
