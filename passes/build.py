@@ -69,9 +69,11 @@ class BuildPass:
         "onnxruntime-genai",
         "onnxruntime-genai-cuda",
         "onnxruntime-genai-directml",
+        "onnxruntime-genai-winml",
         "onnxruntime",
         "onnxruntime-gpu",
         "onnxruntime-directml",
+        "onnxruntime-windowsml",
         "onnx-ir",
         "transformers",
     )

@@ -221,7 +221,7 @@ def _refuse_conflicts(ask: _Ask, capabilities: Mapping[str, Any]) -> None:
         owners=capabilities["owners"],
         versions=capabilities["versions"],
         interpreter=ask.interpreter,
-        wanted=(ask.family.runtime, *ask.family.genai) if ask.family.runtime else (),
+        wanted=(*ask.family.runtimes, *ask.family.genai) if ask.family.runtimes else (),
     )
     if conflicts:
         raise HardwareError(_conflict_message(conflicts))

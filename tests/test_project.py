@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from autotune import errors
+from autotune.targets import RUNTIME_FLAVOURS, families
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("evaluators", "passes", "reports", "search", "targets")
@@ -225,6 +226,20 @@ def test_every_dependency_of_an_ordinary_installation_is_pinned() -> None:
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in pins.values())
     wanted = _requirements("train", "cpu", "test", "dev", "dashboard", "serve") - {"pip"}
     assert sorted(wanted - set(pins)) == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "family"),
+    [("cpu", "cpu"), ("cuda", "cuda"), ("directml", "directml"), ("windowsml", "directml")],
+)
+def test_an_extra_brings_a_pair_of_runtimes_that_its_target_knows(extra: str, family: str) -> None:
+    target = families()[family]
+    runtimes = {one for one in _requirements(extra) if one in RUNTIME_FLAVOURS["onnxruntime"]}
+    assert len(runtimes) == 1
+    assert not target.runtimes or runtimes <= set(target.runtimes)
+    genai = {one for one in _requirements(extra) if one in RUNTIME_FLAVOURS["onnxruntime_genai"]}
+    assert len(genai) == 1
+    assert genai <= set(target.genai)
 
 
 def test_every_library_that_is_imported_is_a_declared_dependency() -> None:

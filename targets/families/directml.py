@@ -14,10 +14,12 @@ FAMILY = Family(
     onnxruntime_name="DmlExecutionProvider",
     target=PROVEN,
     install=('pip install "autotune-slm[directml]"',),
-    runtime="onnxruntime-directml",
-    genai=("onnxruntime-genai-directml",),
+    # Those of Windows ML contain DirectML too, and are as new as the builder (decision 001).
+    runtimes=("onnxruntime-directml", "onnxruntime-windowsml"),
+    genai=("onnxruntime-genai-directml", "onnxruntime-genai-winml"),
     platforms=("win32",),
-    needs="Windows with a DirectX 12 adapter",
+    needs="Windows with a DirectX 12 adapter; the packages of Windows ML do as well"
+    ' (pip install "autotune-slm[windowsml]")',
     source=f"{PROVIDERS}/DirectML-ExecutionProvider.html",
     graphs=Graphs(
         precisions=(Precision.FP16, Precision.INT4),

@@ -105,7 +105,7 @@ class Family:
         target: ``module:Class`` of the ``Target``, called with ``family``,
             ``interpreter`` and ``proof``.
         install: shell commands that bring it into an environment of its own.
-        runtime: the flavour of onnxruntime that contains it, empty where all do.
+        runtimes: flavours of onnxruntime that contain it, empty where all do.
         genai: distributions of onnxruntime-genai that can run it.
         platforms: values of ``sys.platform`` it exists on.
         needs: hardware or system that it needs, for people.
@@ -119,7 +119,7 @@ class Family:
     onnxruntime_name: str
     target: str
     install: tuple[str, ...]
-    runtime: str = ""
+    runtimes: tuple[str, ...] = ()
     genai: tuple[str, ...]
     platforms: tuple[str, ...] = ("linux", "win32")
     needs: str

@@ -15,7 +15,7 @@ FAMILY = Family(
     target=PROVEN,
     # onnxruntime-genai would pull the plain onnxruntime in beside the flavour.
     install=("pip install onnxruntime-webgpu", "pip install --no-deps onnxruntime-genai"),
-    runtime="onnxruntime-webgpu",
+    runtimes=("onnxruntime-webgpu",),
     genai=("onnxruntime-genai",),
     platforms=("linux", "darwin", "win32"),
     needs="a GPU, or SwiftShader, with a Vulkan, Metal or DirectX 12 driver",

@@ -297,7 +297,7 @@ def test_the_registry_agrees_with_the_flavours_and_has_sources() -> None:
     flavours = {name for names in RUNTIME_FLAVOURS.values() for name in names}
     for family in families().values():
         assert family.source.startswith("https://")
-        assert {family.runtime, *family.genai} <= flavours | {""}
+        assert {*family.runtimes, *family.genai} <= flavours
         assert family.install
 
 
