@@ -53,12 +53,17 @@ class MeasuredModel:
         name: ``training/recipe``, or a folder's name.
         numbers: by metric; metrics of answers by ``metric@split``.
         unmeasured: metrics that its machine could not tell, with the reason.
+        provider: execution provider that it is built for, empty where that is not known.
+        weights: training and weights, equal for builds that differ by the provider's ways
+            of computing only; empty where that is not known.
     """
 
     key: str
     name: str
     numbers: Mapping[str, Measurement]
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    provider: str = ""
+    weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +114,16 @@ class Evidence:
     models: tuple[MeasuredModel, ...]
 
     def partner(self, model: MeasuredModel) -> MeasuredModel | None:
-        """Return the model of the same role here, else that of the same name, or None."""
+        """Return the model of the same role here, else that of the same name, or None.
+
+        Where nothing here is for the model's provider, the first one of the same weights.
+        """
         by_key = {mine.key: mine for mine in self.models}
         by_name = {mine.name: mine for mine in self.models}
-        return by_key.get(model.key) or by_name.get(model.name)
+        found = by_key.get(model.key) or by_name.get(model.name)
+        if found or not model.weights or any(one.provider == model.provider for one in self.models):
+            return found
+        return next((mine for mine in self.models if mine.weights == model.weights), None)
 
 
 def stable_facts(hardware: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
@@ -179,6 +190,8 @@ def of_run(report: RunReport) -> Evidence:
             name=model.name,
             numbers=_numbers(other for other in every if other and other.name == model.name),
             unmeasured=model.unmeasured,
+            provider=model.recipe.provider,
+            weights=f"{model.training}/{model.recipe.weights}",
         )
         for key, model in shown.values()
     )
@@ -240,10 +253,16 @@ def of_hardware(report: HardwareReport) -> Evidence:
     """
     census, calibration = report.census, report.calibration
     entries = [entry for entry in census.entries if entry.metrics] if census else []
-    names = [f"{UNTRAINED}/{entry.name}" for entry in entries]
     models = tuple(
-        MeasuredModel(key=name, name=name, numbers=entry.metrics, unmeasured=entry.unmeasured)
-        for name, entry in zip(names, entries, strict=True)
+        MeasuredModel(
+            key=f"{UNTRAINED}/{entry.name}",
+            name=f"{UNTRAINED}/{entry.name}",
+            numbers=entry.metrics,
+            unmeasured=entry.unmeasured,
+            provider=entry.recipe.provider,
+            weights=f"{UNTRAINED}/{entry.recipe.weights}",
+        )
+        for entry in entries
     )
     facts = stable_facts(to_plain(report.hardware), report.versions)
     asserted = {name: fact.value for name, fact in report.asserted.items()}

@@ -151,6 +151,12 @@ class Recipe:
         return "-".join([*parts, *self._rounding_words])
 
     @property
+    def weights(self) -> str:
+        """What becomes of the weights on whatever provider: ``quantiser`` or data type, layers."""
+        found = self.quantiser or "-".join([self.precision.value, *self._rounding_words])
+        return found if self.layers is None else f"{found}-l{self.layers}"
+
+    @property
     def name(self) -> str:
         """Short unique name; values that every recipe has by default are left out."""
         weights = self.quantiser or "-".join([self.precision.value, *self._rounding_words])

@@ -18,6 +18,7 @@ from autotune.compare import run_compare
 from autotune.errors import UsageError
 from autotune.measurement import Measurement
 from autotune.plain import to_plain
+from autotune.recipe import read_recipe
 from autotune.reports import (
     Comparison,
     MeasuredModel,
@@ -45,6 +46,34 @@ def _ab(before: float, after: float, spread: float = 0.05, **changes: object) ->
     first = document(model("m", latency=before, spread=spread))
     second = document(model("m", latency=after, spread=spread), label="B", **changes)
     return compare([first, second])
+
+
+def _built(name: str) -> MeasuredModel:
+    recipe = read_recipe(name)
+    weights = f"untrained/{recipe.weights}"
+    one = model(f"untrained/{name}", latency=0.05)
+    return replace(one, provider=recipe.provider, weights=weights)
+
+
+def test_builds_of_the_same_weights_are_compared_across_providers() -> None:
+    edge = document(*map(_built, ("cpu-int4-b32", "cpu-int4-b32-acc1", "cpu-int4-b128")))
+    names = ("cuda-fp16", "cuda-int4-b32-acc0", "cuda-int4-b32-acc0-graph")
+    cloud = document(*map(_built, names), label="B")
+    found = compare([edge, cloud])
+    assert {(one.model, one.other_model) for one in found.changes} == {
+        ("untrained/cpu-int4-b32", "untrained/cuda-int4-b32-acc0"),
+        ("untrained/cpu-int4-b32-acc1", "untrained/cuda-int4-b32-acc0"),
+    }
+    assert found.documents[0].unmatched == ("untrained/cpu-int4-b128",)
+    assert found.documents[1].unmatched == ("untrained/cuda-fp16",)
+
+
+def test_of_one_provider_only_the_same_build_is_compared() -> None:
+    first = document(*map(_built, ("cpu-int4-b32", "cpu-int4-b32-acc1")))
+    second = document(_built("cpu-int4-b32"), label="B")
+    found = compare([first, second])
+    assert {one.model for one in found.changes} == {"untrained/cpu-int4-b32"}
+    assert found.documents[0].unmatched == ("untrained/cpu-int4-b32-acc1",)
 
 
 # value and interval of a positive number, and how it is measured
