@@ -1,5 +1,6 @@
 """Search: what to try next; knows candidates, costs and outcomes only."""
 
+from .ahead import likely_trainings
 from .contract import Planner, PlannerState
 from .costs import minimum_budget_s
 from .dimensions import Choice, Dimension, LogRange
@@ -49,6 +50,7 @@ __all__ = [
     "dominates",
     "hopeless_latency_s",
     "learn",
+    "likely_trainings",
     "meets_quality",
     "minimum_budget_s",
     "pareto_front",

@@ -45,6 +45,9 @@ _CUDA_SMALL_READS = (("fp32", 8192),)
 # divided by it, so that a chain of products stays in the range of fp16.
 _SPREAD = {0: 1.0, 4: 5.0, 8: 83.0}
 _CACHE_FACTOR = 4
+# Of a calibration's limit: an array of 2 GB takes 3 s to fill and read, which some servers'
+# caches of 500 MB ask for, and the products come after it.
+_FILLED_PER_S = 250e6
 _LEAST_READ_BYTES = 2**28
 _LEAST_CACHE_BYTES = 2**21  # starting two threads takes as long as reading a smaller one
 _MEMORY_SHARE = 4  # of what is available, at most a quarter
@@ -114,7 +117,7 @@ def plan_calibration(
             seed=seed,
         )
     cache = max((machine.processor.cache_bytes.value or {}).values(), default=0)
-    n_bytes, note = _read_size(machine, cache)
+    n_bytes, note = _read_size(machine, cache, limit_s)
     cached = (cache // 2,) if _LEAST_CACHE_BYTES <= cache < n_bytes else ()
     products = tuple(
         Product(label=label, m=m, k=k, n=n) for m, k, n in _CPU_SHAPES for label in OPERATORS
@@ -137,17 +140,19 @@ def _threads(machine: Machine) -> int:
     return max(1, int(min(usable, machine.processor.physical_cores.value or usable)))
 
 
-def _read_size(machine: Machine, last: int) -> tuple[int, str]:
+def _read_size(machine: Machine, last: int, limit_s: float) -> tuple[int, str]:
     """Return the size of the large array, and what to know of it; ``last`` is the cache's."""
     available = machine.memory.available_bytes.value or _LEAST_READ_BYTES
     wanted = max(_LEAST_READ_BYTES, _CACHE_FACTOR * last)
-    n_bytes = max(2**20, min(wanted, available // _MEMORY_SHARE))
+    in_time = int(limit_s * _FILLED_PER_S)
+    n_bytes = max(2**20, min(wanted, available // _MEMORY_SHARE, in_time))
     size = f"bandwidth of an array of {n_bytes / 1e6:.0f} MB"
     if not last:
         return n_bytes, f"{size}; the size of the caches is unknown, so they may hold part of it"
     cache = f"the last-level cache holds {last / 1e6:.0f} MB"
     if n_bytes < wanted:
-        return n_bytes, f"{size}, all that memory allows; {cache}, so part of it may be cached"
+        short = "time" if n_bytes == in_time else "memory"
+        return n_bytes, f"{size}, all that {short} allows; {cache}, so part of it may be cached"
     return n_bytes, f"{size}; {cache}, which was read with an array of half its size"
 
 

@@ -7,6 +7,7 @@ A run is prepared (``session``), looped (``loop``) and published here: the journ
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autotune.ahead import TrainingsAhead, idle_gpus
 from autotune.command_line import command_line
 from autotune.config import RunConfig, default_output, prepare_output
 from autotune.errors import AutotuneError, HardwareError, UsageError
@@ -39,7 +41,7 @@ from autotune.run_folders import has_report
 from autotune.search import StagedPlanner, StudyRecord
 from autotune.session import Session, prepare
 from autotune.step_runner import StepRunner
-from autotune.steps import Done, Event, TestStep
+from autotune.steps import Done, Event, Step, TestStep
 from autotune.targets import LocalExecutor
 from autotune.termination import termination_as_interrupt
 
@@ -236,14 +238,17 @@ class _Run:
                 store=self.store, executor=self.executor, log_dir=self.folder / "logs"
             )
         )
+        ahead = self._ahead()
         try:
             with StudyRecord(self.folder / "study.journal") as study:
-                done = self._decide(steps, study, recorded)
+                done = self._decide(steps, study, recorded, ahead)
         except KeyboardInterrupt:
             return self._interrupted(steps)
         except AutotuneError:
             self._publish(None, "failed", steps)
             raise
+        finally:
+            ahead.stop()
         report = self._publish(done, self._outcome(done), steps)
         self.shelf.keep(self.session.record_key, self.journal.path)
         return report
@@ -253,15 +258,44 @@ class _Run:
             return "infeasible"
         return "unconfirmed" if self.session.target_machine else "feasible"
 
-    def _decide(self, steps: StepRunner, study: StudyRecord, recorded: Sequence[Event]) -> Done:
+    def _ahead(self) -> TrainingsAhead:
+        """Return who trains ahead on GPUs that would be idle, and say that there are some."""
+        bench = self.session.bench(
+            store=self.store, executor=self.executor, log_dir=self.folder / "logs"
+        )
+        devices = idle_gpus(self.session.versions["training-device"], os.environ)
+        if devices:
+            self.narrator.line(
+                f"GPUs     {1 + len(devices)} of a kind; those beside the first train ahead what"
+                " the search is likely to ask for (CUDA_VISIBLE_DEVICES=0 leaves them alone)"
+            )
+        return TrainingsAhead(
+            bench=bench,
+            settings=self.session.settings,
+            devices=devices,
+            say=self.narrator.line,
+        )
+
+    def _decide(
+        self,
+        steps: StepRunner,
+        study: StudyRecord,
+        recorded: Sequence[Event],
+        ahead: TrainingsAhead,
+    ) -> Done:
         """Replay what is known and run the rest."""
+
+        def starting(step: Step, why: str) -> None:
+            self.narrator.starting(step, why)
+            ahead.starting(step, self.events)
+
         planner = StagedPlanner(self.session.settings, study=study)
         self.narrator.watch(planner, self.session.settings)
         loop = Loop(
             planner=planner,
             run_step=steps.run,
             log=self.journal,
-            on_start=self.narrator.starting,
+            on_start=starting,
             on_event=self._on_event,
         )
         if recorded:

@@ -59,6 +59,7 @@ def unproven(name: str) -> Finding:
         ),
         (2**21, 2**35, 2**28, "holds 2 MB"),
         (280_000_000, 2**30, 2**28, "all that memory allows"),
+        (2_000_000_000, 2**36, 2_500_000_000, "all that time allows"),
     ],
 )
 def test_the_array_is_larger_than_the_last_cache_as_far_as_memory_allows(
