@@ -8,7 +8,7 @@ and nothing else happened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import median
 
 from autotune.measurement import Measurement
@@ -27,11 +27,17 @@ _USUAL_ACCURACY = 0.5
 
 
 def likely_trainings(
-    settings: SearchSettings, events: Sequence[Event], step: Step, *, elapsed_s: float, most: int
+    settings: SearchSettings,
+    events: Sequence[Event],
+    step: Step,
+    *,
+    elapsed_s: float,
+    most: int,
+    known: Collection[TrainStep] = (),
 ) -> tuple[TrainStep, ...]:
     """Return trainings that are likely to be asked for after ``step``, the next one first.
 
-    Trainings that go on from ``step`` are left out: they cannot begin before it has ended.
+    One of each adapter, and none that goes on from ``step``: it cannot begin before that ends.
 
     Args:
         settings: of the search.
@@ -39,6 +45,7 @@ def likely_trainings(
         step: that has just been asked for.
         elapsed_s: recorded seconds so far.
         most: how many are wanted.
+        known: trainings that are no answer, since they are done or under way.
     """
     planner = StagedPlanner(settings)
     for event in events:
@@ -51,7 +58,7 @@ def likely_trainings(
         asked = planner.next(PlannerState(elapsed_s=elapsed_s))
         if len(found) >= most or not isinstance(asked, TrainStep | ScoreStep):
             break
-        if isinstance(asked, TrainStep) and asked.adapter.name not in busy:
+        if isinstance(asked, TrainStep) and asked.adapter.name not in busy and asked not in known:
             # Of a training that goes on the nearer end: the further one begins where that ends.
             found.setdefault(asked.adapter.name, asked)
         planner.observe(asked, _believed(asked, losses))

@@ -23,6 +23,9 @@ from autotune.units import format_duration
 __all__ = ["TrainingsAhead", "idle_gpus"]
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Trainings that were made and not asked for yet, for each device: guesses get worse with their
+# distance, and each takes disk.
+_MOST_UNASKED = 2
 
 
 def idle_gpus(
@@ -105,6 +108,7 @@ class TrainingsAhead:
     devices: Sequence[Mapping[str, str]]
     say: Callable[[str], None]
     _places: list[_Place] = field(init=False, repr=False)
+    _made: set[TrainStep] = field(default_factory=set, init=False, repr=False)
     _is_stopping: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,9 +124,10 @@ class TrainingsAhead:
             self._begin(step, events)
 
     def _begin(self, step: Step, events: Sequence[Event]) -> None:
-        running = {place.step for place in self._places if place.is_busy}
+        asked = {step, *(event.step for event in events)}
         idle = [place for place in self._places if not place.is_busy]
-        if not idle:
+        n_free = _MOST_UNASKED * len(self._places) - len(self._made - asked)
+        if not idle or n_free < 1:
             return
         likely = likely_trainings(
             self.settings,
@@ -130,19 +135,20 @@ class TrainingsAhead:
             step,
             elapsed_s=events[-1].elapsed_s if events else 0.0,
             most=len(self._places),
+            known=self._made,
         )
-        busy = {one.adapter.name for one in running if one is not None}
-        wanted = [one for one in likely if one.adapter.name not in busy]
-        for place, wish in zip(idle, wanted, strict=False):
+        # A training under way goes on where it is.
+        busy = {place.step.adapter for place in self._places if place.is_busy and place.step}
+        wanted = [one for one in likely if one.adapter not in busy]
+        for place, wish in zip(idle, wanted[:n_free], strict=False):
             self._train(place, wish)
 
     def _train(self, place: _Place, step: TrainStep) -> None:
-        if place.step == step:
-            return  # it was done there, or it failed
+        self._made.add(step)  # or it fails, and would again
         if place.executor is None:
             place.executor = _Placed(LocalExecutor(), place.environment)
         log_dir = self.bench.log_dir / f"device-{place.number}"
-        log_dir.mkdir(exist_ok=True)
+        log_dir.mkdir(parents=True, exist_ok=True)
         bench = replace(self.bench, executor=place.executor, log_dir=log_dir)
         place.step = step
         place.thread = threading.Thread(
@@ -168,6 +174,8 @@ class TrainingsAhead:
         self._is_stopping = True
         # All first: one may wait for what another one is making.
         for place in self._places:
+            if place.is_busy and place.step is not None:
+                self._made.discard(place.step)
             if place.executor is not None:
                 place.executor.close()
         for place in self._places:

@@ -71,6 +71,19 @@ def test_the_same_is_told_again_and_the_run_is_not_touched() -> None:
     assert simulate(World(), StagedPlanner(SETTINGS)).steps == run.steps
 
 
+def test_what_is_known_is_passed_over() -> None:
+    run = simulate(World(), StagedPlanner(SETTINGS))
+    events = record(run)
+    at = next(at for at, event in enumerate(events) if isinstance(event.step, TrainStep))
+    first, *others = likely(events, at)
+    step, started = events[at].step, events[at].started_s
+    further = likely_trainings(
+        SETTINGS, events[:at], step, elapsed_s=started, most=3, known={first}
+    )
+    assert first not in further
+    assert set(others) <= set(further)
+
+
 def test_no_more_is_told_than_a_limit_on_trainings_allows() -> None:
     settings = replace(SETTINGS, max_trials=1)
     run = simulate(World(), StagedPlanner(settings))
